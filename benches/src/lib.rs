@@ -1,0 +1,1 @@
+//! Benches and load tools; each prints the figures it measured.

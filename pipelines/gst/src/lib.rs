@@ -1,0 +1,7 @@
+//! The codec engine: the only crate that names GStreamer. Frames in, frames out; decisions are made in `skywave-media`.
+
+pub mod convert;
+pub mod elements;
+pub mod transcode;
+pub mod whip_client;
+pub mod worker;

@@ -1,0 +1,1 @@
+//! Continuous sound at a constant rate from decoded blocks that come late, early or not at all.

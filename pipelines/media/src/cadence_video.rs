@@ -1,0 +1,1 @@
+//! A constant frame rate from decoded pictures that come late, early or not at all.

@@ -1,0 +1,1 @@
+//! RTP payloads to coded frames, one small machine per codec.

@@ -1,0 +1,1 @@
+//! CMAF boxes: initialisation segments and fragments.

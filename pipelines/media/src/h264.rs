@@ -1,0 +1,1 @@
+//! The little of H.264's bitstream that packaging must read.

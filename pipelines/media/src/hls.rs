@@ -1,0 +1,1 @@
+//! The HLS output as pure machines: segmenter, window, playlists.

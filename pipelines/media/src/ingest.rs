@@ -1,0 +1,1 @@
+//! One publisher's packets in, frames of the source rendition out.

@@ -1,0 +1,23 @@
+//! What flows through Skywave, and how it is packaged. Pure: no clock, no socket, no task, no file.
+//!
+//! # The contract of every machine in this crate
+//!
+//! A machine has three families of verbs: `handle_*(.., now)` tells it what happened, `poll_*` takes what it
+//! wants done, getters look. **After each `handle_*` the caller drains every `poll_*` until `None`, then reads
+//! `poll_timeout` and calls `handle_timeout` no later than that.** Time, randomness and the wall clock are inputs.
+
+pub mod cadence_audio;
+pub mod cadence_video;
+pub mod codec;
+pub mod depacketize;
+pub mod fit;
+pub mod fmp4;
+pub mod frame;
+pub mod h264;
+pub mod hls;
+pub mod ingest;
+pub mod packet;
+pub mod reorder;
+pub mod time;
+pub mod timeline;
+pub mod worker_proto;

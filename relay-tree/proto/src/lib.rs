@@ -1,0 +1,1 @@
+//! Who feeds whom, RTP continuity and keyframe demand. Pure: no clock, no socket, no task.
