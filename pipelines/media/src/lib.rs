@@ -16,6 +16,7 @@ pub mod frame;
 pub mod h264;
 pub mod hls;
 pub mod ingest;
+pub mod name;
 pub mod packet;
 pub mod reorder;
 pub mod time;

@@ -1,1 +1,3 @@
 //! Who feeds whom, RTP continuity and keyframe demand. Pure: no clock, no socket, no task.
+
+pub mod keyframe;

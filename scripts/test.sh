@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# All tests, cheapest first, so that a mistake shows early. Each step stops the run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "pages: types, lint, unit tests"
+npm --prefix src/web run check
+npm --prefix src/web test
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+
+step "documentation examples"
+cargo test --workspace --doc --locked
+
+step "unit, integration and player tests"
+# The player tests start the real binary, which no test dependency builds.
+cargo build --locked --bin skywave
+cargo nextest run --workspace --locked

@@ -1,0 +1,104 @@
+//! Assembly: what is started, in which order, and how it ends.
+
+use crate::config::{Config, Media};
+use crate::http::server;
+use crate::registry::Registry;
+use crate::worker;
+use relay_node::{Node, NodeConfig};
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What every request may use.
+pub(crate) struct App {
+    pub(crate) registry: Arc<Registry>,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// Whether the server is on its way out and takes nobody new.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("GStreamer lacks what Skywave needs (`make deps` installs it):\n{0}")]
+    Elements(String),
+    #[error("cannot open the media ports: {0}")]
+    Node(#[from] relay_node::NodeError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+/// Serves until `shutdown`. `bound` is told the address once requests are answered.
+pub(crate) async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+    bound: impl FnOnce(SocketAddr),
+) -> Result<(), StartError> {
+    worker::check_elements().await.map_err(StartError::Elements)?;
+    let address = config.http.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let node = Node::start(node_config(&config))?;
+    tracing::info!(http = %address, media = ?node.local_addrs(), "serving");
+    let max_connections = config.http.max_connections;
+    let registry = Arc::new(Registry::new(node, config));
+    let app = Arc::new(App { registry: Arc::clone(&registry), stopping: AtomicBool::new(false) });
+    bound(address);
+    let stop = async {
+        shutdown.await;
+        tracing::info!("stopping");
+        app.stopping.store(true, Ordering::Relaxed);
+    };
+    server::serve(Arc::clone(&app), listener, max_connections, stop).await;
+    registry.shut_down().await;
+    Ok(())
+}
+
+/// Ends on SIGINT or SIGTERM.
+pub(crate) async fn signals() {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "cannot wait for signals; end this process by SIGKILL");
+            std::future::pending().await
+        }
+    }
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    let Media { port, bind, advertise, threads, max_sessions } = &config.media;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let bind = if !bind.is_empty() {
+        bind.clone()
+    } else if config.http.listen.ip().is_loopback() {
+        vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+    } else {
+        vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+    };
+    NodeConfig {
+        bind,
+        media_port: *port,
+        threads: if *threads == 0 { cores } else { *threads },
+        advertise: advertise.clone(),
+        connect_timeout: Duration::from_millis(config.ingest.connect_timeout_ms),
+        silence_timeout: Duration::from_millis(config.ingest.silence_timeout_ms),
+        max_sessions: *max_sessions,
+        ..NodeConfig::default()
+    }
+}

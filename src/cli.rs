@@ -1,0 +1,194 @@
+//! The command line: what can be asked of the binary, and which part of it answers.
+
+mod publish;
+
+use crate::config::Config;
+use crate::config::load::{self, ConfigError, Override};
+use crate::{app, telemetry};
+use clap::{Args, Parser, Subcommand};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A live broadcast media server: publish from a browser (WHIP), watch over HLS.
+#[derive(Parser)]
+#[command(name = "skywave", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve: take publishers in, give viewers what they can play.
+    Serve(ServeArgs),
+    /// Publish a test pattern, a file, a camera or an RTSP source to a WHIP URL.
+    Publish(Box<publish::PublishArgs>),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The codec process of one stream; started by `serve`, not by hand.
+    #[command(hide = true)]
+    Worker {
+        /// Only look for missing GStreamer elements.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    sources: Sources,
+    /// Address and port for pages, WHIP and HLS (key http.listen).
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Let everybody who reaches a non-loopback address publish and watch (key http.open).
+    #[arg(long)]
+    open: bool,
+    /// First UDP port of WebRTC; 0 takes free ones (key media.port).
+    #[arg(long, value_name = "N")]
+    media_port: Option<u16>,
+}
+
+#[derive(Args)]
+struct Sources {
+    /// A TOML file; samples/skywave.toml explains every key.
+    #[arg(long, value_name = "FILE", env = "SKYWAVE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Set any key, for example --set hls.segment_ms=4000; may be given more than once.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    settings: Vec<(String, String)>,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether a configuration can be used, and if not, why.
+    Check {
+        /// The file to check; without one, the variables and flags alone.
+        file: Option<PathBuf>,
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+        settings: Vec<(String, String)>,
+    },
+    /// Print the configuration in use: defaults, file, variables and flags merged.
+    Show(Sources),
+    /// List every key with the variable that sets it.
+    Keys,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| format!("{text:?} is not KEY=VALUE, such as hls.segment_ms=4000"))
+}
+
+/// Runs what the command line asks for. Exit code 2 means the command line or configuration is at fault.
+pub(crate) fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve(&args),
+        Command::Publish(args) => publish::run(*args),
+        Command::Config(command) => config(command),
+        Command::Worker { check: true } => worker_check(),
+        Command::Worker { check: false } => crate::worker::child_main(),
+    }
+}
+
+fn load_sources(
+    file: Option<&Path>,
+    settings: &[(String, String)],
+    flags: Vec<Override>,
+) -> Result<Config, ConfigError> {
+    let set = settings.iter().map(|(key, value)| Override {
+        origin: format!("--set {key}={value}"),
+        key: key.clone(),
+        value: value.clone(),
+    });
+    load::load(file, std::env::vars(), set.chain(flags).collect())
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
+    let flag = |name: &str, key: &str, value: Option<String>| {
+        value.map(|value| Override { origin: format!("flag --{name}"), key: key.to_owned(), value })
+    };
+    let flags = [
+        flag("listen", "http.listen", args.listen.map(|a| a.to_string())),
+        flag("open", "http.open", args.open.then(|| "true".to_owned())),
+        flag("media-port", "media.port", args.media_port.map(|p| p.to_string())),
+    ];
+    let flags = flags.into_iter().flatten().collect();
+    let config = match load_sources(args.sources.config.as_deref(), &args.sources.settings, flags) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error.to_string()),
+    };
+    if let Err(words) = telemetry::init(&config.log) {
+        return fail(2, &words);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &format!("cannot start the runtime: {error}")),
+    };
+    match runtime.block_on(app::run(config, app::signals(), |address| {
+        say(&format!("skywave: listening on http://{address}"));
+    })) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn config(command: ConfigCommand) -> ExitCode {
+    match command {
+        ConfigCommand::Check { file, settings } => match load_sources(file.as_deref(), &settings, Vec::new()) {
+            Ok(_) => {
+                say("the configuration can be used");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(2, &error.to_string()),
+        },
+        ConfigCommand::Show(sources) => {
+            let loaded = load_sources(sources.config.as_deref(), &sources.settings, Vec::new());
+            match loaded.map(|config| toml::to_string(&config)) {
+                Ok(Ok(text)) => {
+                    say(text.trim_end());
+                    ExitCode::SUCCESS
+                }
+                Ok(Err(error)) => fail(1, &error.to_string()),
+                Err(error) => fail(2, &error.to_string()),
+            }
+        }
+        ConfigCommand::Keys => {
+            for key in load::all_keys() {
+                say(&format!("{key:32} {}", load::variable(&key)));
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn worker_check() -> ExitCode {
+    match skywave_gst::elements::check() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(missing) => {
+            for one in &missing {
+                complain(&one.to_string());
+            }
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Writes a line a person or a script asked for. A closed pipe is the reader's choice, not an error.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error.
+pub(crate) fn complain(line: &str) {
+    let _closed = writeln!(std::io::stderr(), "{line}");
+}
+
+fn fail(code: u8, words: &str) -> ExitCode {
+    complain(&format!("skywave: {words}"));
+    ExitCode::from(code)
+}

@@ -1,0 +1,64 @@
+//! A request taken apart, with a body that cannot grow past its bound.
+
+use super::reply::Problem;
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use std::pin::Pin;
+use warp::http::{HeaderMap, Method};
+
+type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// One request: method, path as sent, query without `?`, headers, body still to be read.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    body: Body,
+}
+
+impl Request {
+    /// Puts a request together from what warp's filters give.
+    pub(super) fn new<B: Buf>(
+        method: Method,
+        path: String,
+        query: String,
+        headers: HeaderMap,
+        body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    ) -> Self {
+        let body = body.map(|chunk| chunk.map(|mut b| b.copy_to_bytes(b.remaining())));
+        Self { method, path, query, headers, body: Box::pin(body) }
+    }
+
+    /// A header's text, if it is there and is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The media type of the body, in lower case and without parameters.
+    pub(super) fn content_type(&self) -> Option<String> {
+        let essence = self.header("content-type")?.split(';').next()?;
+        Some(essence.trim().to_ascii_lowercase())
+    }
+
+    /// The whole body as text, refused when longer than `max_bytes` or not UTF-8.
+    pub(super) async fn text(&mut self, max_bytes: usize) -> Result<String, Problem> {
+        let too_large =
+            || Problem::new(413, "Body too large", format!("at most {max_bytes} bytes are taken here"));
+        let announced = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > max_bytes) {
+            return Err(too_large());
+        }
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.body.next().await {
+            let chunk =
+                chunk.map_err(|e| Problem::new(400, "Body not received", format!("the body broke off: {e}")))?;
+            if whole.len() + chunk.len() > max_bytes {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        String::from_utf8(whole.into())
+            .map_err(|_| Problem::new(400, "Body is not text", "the body must be UTF-8 text"))
+    }
+}

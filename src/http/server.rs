@@ -1,0 +1,94 @@
+//! Accepts connections and hands requests to warp: HTTP/1.1 and HTTP/2 on one port.
+
+use super::reply::Reply;
+use super::request::Request;
+use crate::app::App;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use warp::Filter;
+use warp::http::Response;
+
+/// A connection that has not sent a whole request head by then is closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long running answers may take after the server was told to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Serves until `shutdown`, then lets running answers end.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    max_connections: usize,
+    shutdown: impl Future<Output = ()>,
+) {
+    let service = TowerToHyperService::new(warp::service(routes(app)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).half_close(true);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(max_connections));
+    tokio::pin!(shutdown);
+    loop {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+            () = &mut shutdown => break,
+        };
+        let socket = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    // Out of file descriptors, or a peer that was gone before we looked: wait rather than spin.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = &mut shutdown => break,
+        };
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service.clone());
+        let connection = graceful.watch(connection.into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::info!("some answers were still running and are cut off");
+    }
+}
+
+/// One filter that takes every request apart; what it asks for is decided in one place, not by a chain of filters.
+fn routes(app: Arc<App>) -> impl Filter<Extract = (Response<bytes::Bytes>,), Error = Infallible> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method, path: warp::path::FullPath, query, headers, body| {
+            let app = Arc::clone(&app);
+            let request = Request::new(method, path.as_str().to_owned(), query, headers, body);
+            async move { super::answer(app, request).await }
+        })
+        .recover(broken)
+        .unify()
+}
+
+/// Only a body that was taken twice could end here, which no route does.
+async fn broken(_: warp::Rejection) -> Result<Reply, Infallible> {
+    Ok(super::reply::empty(500))
+}

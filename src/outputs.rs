@@ -1,0 +1,3 @@
+//! What consumes frames. Every output has the same shape: made by the stream task, fed with frames, read elsewhere.
+
+pub(crate) mod hls;

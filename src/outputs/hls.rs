@@ -1,0 +1,114 @@
+//! The HLS output of one stream: frames go into the packager, snapshots of its window come out for HTTP.
+
+use crate::config;
+use skywave_media::codec::TrackKind;
+use skywave_media::frame::Frame;
+use skywave_media::hls::{HlsConfig, HlsError, HlsEvent, HlsView, Packager, RenditionName, TakeId};
+use skywave_media::time::{Mono, UnixTime};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Feeds the packager and publishes its view.
+pub(crate) struct HlsOutput {
+    packager: Packager,
+    view: watch::Sender<Arc<HlsView>>,
+    renditions: Vec<(TrackKind, RenditionName)>,
+    has_segment: bool,
+    changed_at: Mono,
+}
+
+impl HlsOutput {
+    /// An empty playlist whose timeline begins at `epoch_wall`.
+    pub(crate) fn new(config: &config::Hls, take: TakeId, epoch_wall: UnixTime) -> Self {
+        let packager = Packager::new(hls_config(config), take, epoch_wall);
+        let (view, _) = watch::channel(packager.view());
+        Self { packager, view, renditions: Vec::new(), has_segment: false, changed_at: Mono::default() }
+    }
+
+    /// A new take under the same URLs.
+    pub(crate) fn restart(&mut self, config: &config::Hls, take: TakeId, epoch_wall: UnixTime) {
+        self.packager = Packager::new(hls_config(config), take, epoch_wall);
+        self.renditions.clear();
+        self.has_segment = false;
+    }
+
+    /// Where HTTP reads the newest window.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<HlsView>> {
+        self.view.subscribe()
+    }
+
+    /// Says that frames of this lane will come.
+    pub(crate) fn expect(&mut self, kind: TrackKind, now: Mono) {
+        if !self.expects(kind) {
+            let name = rendition(kind);
+            self.packager.add_rendition(name.clone(), kind, now);
+            self.renditions.push((kind, name));
+        }
+    }
+
+    /// Whether this lane has a rendition.
+    pub(crate) fn expects(&self, kind: TrackKind) -> bool {
+        self.renditions.iter().any(|(one, _)| *one == kind)
+    }
+
+    /// Takes one H.264 or AAC frame. The error says why it cannot be packaged.
+    pub(crate) fn handle_frame(&mut self, frame: Frame, now: Mono) -> Result<(), HlsError> {
+        self.changed_at = now;
+        self.packager.handle_frame(&rendition(frame.kind()), frame, now)
+    }
+
+    /// What follows does not continue what was: another publisher, or a hole.
+    pub(crate) fn handle_discontinuity(&mut self, now: Mono) {
+        self.packager.handle_discontinuity(now);
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self, now: Mono) {
+        self.packager.end(now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Mono) {
+        self.packager.handle_timeout(now);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Mono> {
+        self.packager.poll_timeout()
+    }
+
+    /// Lets HTTP see what has changed. Says when the first segment of the take came, once.
+    pub(crate) fn publish(&mut self) -> Option<Mono> {
+        let mut first = None;
+        while let Some(event) = self.packager.poll_event() {
+            if matches!(event, HlsEvent::SegmentFinished { .. }) && !self.has_segment {
+                self.has_segment = true;
+                first = Some(self.changed_at);
+            }
+        }
+        let view = self.packager.view();
+        self.view.send_if_modified(|seen| {
+            let changed = !Arc::ptr_eq(seen, &view);
+            *seen = view;
+            changed
+        });
+        first
+    }
+}
+
+/// The video of a stream's own size is called `source`, whether it was passed through or had to be encoded.
+fn rendition(kind: TrackKind) -> RenditionName {
+    match kind {
+        TrackKind::Video => RenditionName::source(),
+        TrackKind::Audio => RenditionName::audio(),
+    }
+}
+
+fn hls_config(config: &config::Hls) -> HlsConfig {
+    HlsConfig {
+        segment: Duration::from_millis(config.segment_ms),
+        part: Duration::from_millis(config.part_ms),
+        window: Duration::from_millis(config.dvr_ms),
+        window_max_bytes: config.window_max_bytes,
+        ..HlsConfig::default()
+    }
+}

@@ -1,0 +1,407 @@
+//! The hub: one task per stream. Packets in, frames of the source rendition; frames out to worker and outputs.
+//!
+//! What belongs here: who is publishing now, what is made of it, and when the stream ends. How packets become frames
+//! is `skywave_media::ingest`, what is passed through is `skywave_media::fit`, how frames become HLS is
+//! [`crate::outputs::hls`].
+
+mod plan;
+mod publisher;
+mod status;
+
+use crate::outputs::hls::HlsOutput;
+use crate::registry::{Registry, SessionGuard};
+use crate::worker::{Worker, WorkerEvent};
+use plan::Resume;
+use publisher::Publisher;
+use relay_node::{PublisherEvent, TrackDescription};
+use skywave_media::codec::TrackKind;
+use skywave_media::fit::{OutputPlanner, VideoPlan};
+use skywave_media::frame::Frame;
+use skywave_media::hls::HlsView;
+use skywave_media::ingest::IngestOutput;
+use skywave_media::name::StreamName;
+use skywave_media::time::{MediaTime, Mono, UnixTime};
+pub(crate) use status::Status;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Commands that wait for a stream task; publishers are few.
+const COMMAND_QUEUE: usize = 16;
+
+/// Packets taken at a time before the other events get their turn.
+const PACKETS_PER_TURN: usize = 64;
+
+/// How often bitrates and the like are brought up to date.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A hole in an output longer than this is not filled after the worker's restart but shown as a discontinuity.
+const MAX_FILLED_GAP: Duration = Duration::from_secs(10);
+
+/// What a stream task can be told.
+pub(crate) enum Command {
+    /// A publisher has connected: it feeds the stream from now on.
+    Publish(NewPublisher),
+    /// The server stops: end the playlists.
+    ShutDown,
+}
+
+/// A connected publisher.
+pub(crate) struct NewPublisher {
+    pub(crate) session: SessionGuard,
+    pub(crate) tracks: Vec<TrackDescription>,
+    pub(crate) events: mpsc::Receiver<PublisherEvent>,
+}
+
+/// The rest of the server's hold on a stream.
+#[derive(Clone)]
+pub(crate) struct StreamHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Arc<Status>>,
+    hls: watch::Receiver<Arc<HlsView>>,
+}
+
+impl StreamHandle {
+    /// The newest HLS window.
+    pub(crate) fn hls(&self) -> Arc<HlsView> {
+        Arc::clone(&self.hls.borrow())
+    }
+
+    /// What the stream does.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status.borrow())
+    }
+}
+
+/// Where a stream is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A publisher feeds it.
+    Live,
+    /// The publisher is gone and may return until then.
+    Waiting { until: Mono },
+    /// It has ended; its last segments stay until then.
+    Ended { until: Mono },
+}
+
+struct Stream {
+    name: StreamName,
+    registry: Arc<Registry>,
+    phase: Phase,
+    /// Zero of the stream's timeline, on both clocks.
+    epoch: Mono,
+    epoch_wall: UnixTime,
+    publisher: Option<Publisher>,
+    planner: OutputPlanner,
+    plan: Option<VideoPlan>,
+    resume: Resume,
+    worker: Worker,
+    hls: HlsOutput,
+    status: watch::Sender<Arc<Status>>,
+    next_status: Mono,
+}
+
+/// Starts the task of a stream that is about to get its first publisher.
+pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
+    let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+    let (now, wall) = (relay_node::clock::now(), wall_clock());
+    let hls = HlsOutput::new(&registry.config().hls, plan::take_id(wall), wall);
+    let (status, status_reader) = watch::channel(Arc::new(Status::starting(&name)));
+    let handle = StreamHandle { commands, status: status_reader, hls: hls.subscribe() };
+    let stream = Stream {
+        phase: Phase::Ended { until: now + STATUS_INTERVAL },
+        epoch: now,
+        epoch_wall: wall,
+        publisher: None,
+        planner: OutputPlanner::new(plan::plan_config(registry.config())),
+        plan: None,
+        resume: Resume::default(),
+        worker: Worker::new(name.clone()),
+        hls,
+        status,
+        next_status: now,
+        name,
+        registry,
+    };
+    tokio::spawn(stream.run(queue));
+    handle
+}
+
+impl Stream {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let wake = tokio::time::Instant::from_std(relay_node::clock::to_instant(self.next_deadline()));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Publish(publisher)) => self.attach(publisher),
+                    Some(Command::ShutDown) | None => {
+                        self.end("the server stops");
+                        self.publish_views();
+                        commands.close();
+                        break;
+                    }
+                },
+                event = publisher::next_event(self.publisher.as_mut()) => self.take_publisher_events(event),
+                event = self.worker.event() => self.take_worker_event(event),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.advance(relay_node::clock::now());
+            if self.is_over() && self.registry.forget(&self.name, &mut commands) {
+                tracing::info!(stream = %self.name, "stream forgotten");
+                break;
+            }
+        }
+    }
+
+    /// Lets a new publisher feed the stream. One that feeds it already is replaced: it is the same broadcaster, whose
+    /// old connection has not noticed yet that it is dead.
+    fn attach(&mut self, new: NewPublisher) {
+        let now = relay_node::clock::now();
+        let has = |kind| new.tracks.iter().any(|t| t.kind == kind);
+        let (video, audio) = (has(TrackKind::Video), has(TrackKind::Audio));
+        tracing::info!(stream = %self.name, session = %new.session.id(), video, audio, before = ?self.phase, "publisher connected");
+        match self.phase {
+            Phase::Ended { .. } => self.begin_take(now),
+            Phase::Waiting { .. } => self.resume = Resume::default(),
+            // A decoder takes any new codec in its stride; passed-through video does not.
+            Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.hls.handle_discontinuity(now),
+            Phase::Live => {}
+        }
+        if self.plan == Some(VideoPlan::Passthrough) || self.plan.is_none() {
+            self.planner = OutputPlanner::new(plan::plan_config(self.registry.config()));
+            self.plan = None;
+        }
+        for (kind, there) in [(TrackKind::Video, video), (TrackKind::Audio, audio)] {
+            if there {
+                self.hls.expect(kind, now);
+            }
+        }
+        self.phase = Phase::Live;
+        self.publisher = Some(Publisher::new(new, self.epoch, now));
+        self.configure_worker(now);
+        self.next_status = now;
+    }
+
+    /// A new take: a new timeline and a new window, under the same URLs.
+    fn begin_take(&mut self, now: Mono) {
+        let wall = wall_clock();
+        (self.epoch, self.epoch_wall) = (now, wall);
+        self.resume = Resume::default();
+        self.plan = None;
+        self.hls.restart(&self.registry.config().hls, plan::take_id(wall), wall);
+    }
+
+    fn take_publisher_events(&mut self, first: Option<PublisherEvent>) {
+        let mut next = first;
+        for _ in 0..PACKETS_PER_TURN {
+            match next {
+                Some(PublisherEvent::Packet { track, packet }) => {
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.handle_packet(track, packet);
+                    }
+                }
+                Some(PublisherEvent::SenderReport { track, report }) => {
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.ingest.handle_sender_report(track, report);
+                    }
+                }
+                Some(PublisherEvent::Connected) => {}
+                Some(PublisherEvent::Closed { reason }) => return self.detach(&reason.to_string()),
+                None => return self.detach("the node has stopped"),
+            }
+            self.drain_ingest();
+            match self.publisher.as_mut().map(|p| p.events.try_recv()) {
+                Some(Ok(event)) => next = Some(event),
+                _ => return,
+            }
+        }
+    }
+
+    /// The publisher is gone. Players stay for the grace time.
+    fn detach(&mut self, reason: &str) {
+        let now = relay_node::clock::now();
+        if let Some(publisher) = self.publisher.take() {
+            tracing::info!(stream = %self.name, session = %publisher.session.id(), reason, "publisher gone");
+        }
+        self.worker.stop();
+        self.hls.handle_discontinuity(now);
+        self.phase = Phase::Waiting { until: now + Duration::from_millis(self.registry.config().ingest.grace_ms) };
+        self.next_status = now;
+    }
+
+    fn end(&mut self, reason: &str) {
+        let now = relay_node::clock::now();
+        self.publisher = None;
+        self.worker.stop();
+        if !matches!(self.phase, Phase::Ended { .. }) {
+            tracing::info!(stream = %self.name, reason, "stream ended");
+            self.hls.end(now);
+        }
+        let linger = Duration::from_millis(self.registry.config().ingest.linger_ms);
+        self.phase = Phase::Ended { until: now + linger };
+        self.next_status = now;
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended { until } if relay_node::clock::now() >= until)
+    }
+
+    fn take_worker_event(&mut self, event: WorkerEvent) {
+        let now = relay_node::clock::now();
+        match event {
+            WorkerEvent::Frame(frame) => {
+                let wanted = frame.kind() == TrackKind::Audio || matches!(self.plan, Some(VideoPlan::Transcode { .. }));
+                if wanted {
+                    self.output(frame, now);
+                }
+            }
+            WorkerEvent::Exited { reason } => {
+                tracing::warn!(stream = %self.name, reason, "worker died; it will be started again");
+            }
+            WorkerEvent::RestartDue => {
+                let position = self.position(now);
+                if self.resume.is_behind(position, MAX_FILLED_GAP) {
+                    self.resume = Resume::default();
+                    self.hls.handle_discontinuity(now);
+                }
+                self.configure_worker(now);
+            }
+        }
+    }
+
+    /// Everything that is due: timers, keyframe requests, plans, views.
+    fn advance(&mut self, now: Mono) {
+        match self.phase {
+            Phase::Waiting { until } if now >= until => self.end("nobody publishes it any more"),
+            _ => {}
+        }
+        if let Some(publisher) = &mut self.publisher {
+            publisher.ingest.handle_timeout(now);
+        }
+        self.drain_ingest();
+        self.planner.handle_timeout(now);
+        self.apply_plan(now);
+        self.hls.handle_timeout(now);
+        self.ask_for_keyframes(now);
+        if now >= self.next_status {
+            self.next_status = now + STATUS_INTERVAL;
+            self.refresh_status(now);
+        }
+        self.publish_views();
+    }
+
+    fn drain_ingest(&mut self) {
+        let now = relay_node::clock::now();
+        while let Some(output) = self.publisher.as_mut().and_then(|p| p.ingest.poll_output()) {
+            match output {
+                IngestOutput::Frame { track, frame } => {
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.note_frame(track, &frame, now);
+                    }
+                    self.take_source_frame(frame, now);
+                }
+                IngestOutput::KeyframeNeeded { track, reason } => {
+                    tracing::debug!(stream = %self.name, track = track.0, ?reason, "keyframe needed");
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.demand_keyframe(track, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_source_frame(&mut self, frame: Frame, now: Mono) {
+        if frame.kind() == TrackKind::Video {
+            self.planner.handle_frame(&frame, now);
+            self.apply_plan(now);
+            if self.plan == Some(VideoPlan::Passthrough) {
+                return self.output(frame, now);
+            }
+        }
+        self.worker.send(&frame);
+    }
+
+    /// Takes over what the planner has decided.
+    fn apply_plan(&mut self, now: Mono) {
+        while let Some(plan) = self.planner.poll_plan() {
+            tracing::info!(stream = %self.name, ?plan, reason = ?self.planner.reason(), "video output planned");
+            self.plan = Some(plan);
+            self.configure_worker(now);
+        }
+    }
+
+    fn configure_worker(&mut self, now: Mono) {
+        let Some(publisher) = &self.publisher else { return };
+        let config = plan::worker_config(&plan::Wanted {
+            stream: &self.name,
+            config: self.registry.config(),
+            epoch: self.epoch,
+            plan: self.plan,
+            audio: self.hls.expects(TrackKind::Audio),
+            resume: &self.resume,
+        });
+        if config.video.is_none() && config.audio.is_none() {
+            self.worker.stop();
+            return;
+        }
+        tracing::debug!(stream = %self.name, session = %publisher.session.id(), ?config, at = ?now, "worker configured");
+        self.worker.configure(config);
+    }
+
+    /// A frame of an output rendition: to every output.
+    fn output(&mut self, frame: Frame, now: Mono) {
+        self.resume.note(&frame);
+        if let Err(error) = self.hls.handle_frame(frame, now) {
+            tracing::debug!(stream = %self.name, %error, "HLS refuses a frame");
+        }
+    }
+
+    fn ask_for_keyframes(&mut self, now: Mono) {
+        let Some(publisher) = &mut self.publisher else { return };
+        let by_plan = self.planner.poll_keyframe_wanted(now);
+        if by_plan || self.worker.wants_keyframe() && matches!(self.plan, Some(VideoPlan::Transcode { .. })) {
+            publisher.demand_video_keyframe(now);
+        }
+        for track in publisher.keyframe_requests(now) {
+            self.registry.node().request_keyframe(publisher.session.id(), track);
+        }
+    }
+
+    fn next_deadline(&self) -> Mono {
+        let phase = match self.phase {
+            Phase::Live => None,
+            Phase::Waiting { until } | Phase::Ended { until } => Some(until),
+        };
+        [
+            phase,
+            self.publisher.as_ref().and_then(Publisher::poll_timeout),
+            self.planner.poll_timeout(),
+            self.hls.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.next_status, Mono::min)
+    }
+
+    /// Where `now` is on the stream's timeline.
+    const fn position(&self, now: Mono) -> MediaTime {
+        MediaTime::from_nanos(now.nanos_since(self.epoch))
+    }
+
+    fn publish_views(&mut self) {
+        if let Some(first) = self.hls.publish() {
+            let after_ms = first.saturating_since(self.epoch).as_millis();
+            tracing::info!(stream = %self.name, after_ms, "first HLS segment");
+        }
+    }
+
+    fn refresh_status(&mut self, now: Mono) {
+        let status = Status::of(self, now);
+        self.status.send_replace(Arc::new(status));
+    }
+}
+
+fn wall_clock() -> UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
