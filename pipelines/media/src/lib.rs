@@ -6,6 +6,7 @@
 //! wants done, getters look. **After each `handle_*` the caller drains every `poll_*` until `None`, then reads
 //! `poll_timeout` and calls `handle_timeout` no later than that.** Time, randomness and the wall clock are inputs.
 
+mod bits;
 pub mod cadence_audio;
 pub mod cadence_video;
 pub mod codec;
