@@ -1,1 +1,329 @@
-//! Decides whether a publisher's H.264 may be passed through or must be encoded anew.
+//! Decides whether a publisher's video is passed through or encoded anew, and at which pinned size.
+//!
+//! H.264 fits when HLS players can take it as it is and when it lets segments end on time: progressive 4:2:0 of 8 bit
+//! without B-frames, with a keyframe whenever one is asked for. When it ceases to fit it is encoded for as long as
+//! this planner lives: going back and forth would cost players a new initialisation segment each time.
+//!
+//! What belongs here: that decision, the size of encoded pictures, and when a keyframe is needed for a segment to end.
+//! What does not: encoding, cutting, asking.
+
+use crate::codec::{Codec, Format, VideoFormat};
+use crate::frame::Frame;
+use crate::h264::{AvcConfig, SliceType, avcc_nals, nal_type, nal_unit_type, slice_type};
+use crate::time::{MediaTime, Mono};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after a grid point the keyframe that ends the segment may come. A segment must not be half a second
+/// longer than its target (RFC 8216 section 4.3.3.1: `EXTINF`, rounded, is at most the target duration).
+pub const KEYFRAME_LATENESS: Duration = Duration::from_millis(450);
+
+/// A passed-through lane that is silent for longer breaks the cadence of segments; an encoder can repeat a picture.
+const STALL: Duration = Duration::from_secs(1);
+
+/// More changes of size than this within [`SIZE_CHANGE_WINDOW`] are better scaled than shown as discontinuities.
+const MAX_SIZE_CHANGES: usize = 3;
+
+/// See [`MAX_SIZE_CHANGES`].
+const SIZE_CHANGE_WINDOW: Duration = Duration::from_secs(10);
+
+/// A larger picture has to last this long before the pinned size follows it. Browsers begin small and grow.
+const GROWTH_STEADY: Duration = Duration::from_secs(2);
+
+/// How often the pinned size may follow a growing picture: each time costs players a new initialisation segment.
+const MAX_GROWTHS: u32 = 4;
+
+/// Pictures whose aspect ratios differ by less than this are the same picture at another size.
+const SAME_ASPECT: f64 = 0.02;
+
+/// What a planner may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanConfig {
+    /// Whether H.264 may be passed through at all.
+    pub passthrough: bool,
+    /// Largest width of encoded pictures, in pixels.
+    pub max_width: u32,
+    /// Largest height of encoded pictures, in pixels.
+    pub max_height: u32,
+    /// Length of a segment.
+    pub segment: Duration,
+}
+
+impl Default for PlanConfig {
+    fn default() -> Self {
+        Self { passthrough: true, max_width: 1920, max_height: 1080, segment: Duration::from_secs(2) }
+    }
+}
+
+/// What is made of a publisher's video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VideoPlan {
+    /// Frames go to the outputs as they are.
+    Passthrough,
+    /// Frames are decoded, scaled and padded into this size, and encoded.
+    Transcode {
+        /// Width in pixels, even.
+        width: u32,
+        /// Height in pixels, even.
+        height: u32,
+    },
+}
+
+/// Why a plan is as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanReason {
+    /// It is H.264 that fits.
+    Fits,
+    /// It is not H.264.
+    OtherCodec,
+    /// The configuration asks for encoding.
+    Configured,
+    /// Its profile, bit depth, chroma format or interlacing is beyond what HLS players take.
+    Profile,
+    /// It has B-frames, or frames out of order.
+    BFrames,
+    /// A keyframe did not come in time.
+    KeyframesLate,
+    /// It stalled.
+    Stalled,
+    /// Its size changes all the time.
+    SizeChanges,
+    /// A larger picture has come to stay.
+    Grown,
+}
+
+#[derive(Debug)]
+enum State {
+    Undecided,
+    Passthrough(Passthrough),
+    Transcode(Pinned),
+}
+
+/// What is remembered while frames are passed through.
+#[derive(Debug)]
+struct Passthrough {
+    format: Arc<Format>,
+    last_frame: Mono,
+    last_pts: MediaTime,
+    /// The end of the segment that is being filled, on the grid.
+    grid_ns: i64,
+    size_changes: VecDeque<Mono>,
+}
+
+/// The size that pictures are scaled into.
+#[derive(Debug)]
+struct Pinned {
+    size: (u32, u32),
+    growths: u32,
+    /// A larger picture, and since when it has been seen.
+    candidate: Option<((u32, u32), Mono)>,
+}
+
+/// The planner of one publisher's video. See the module.
+#[derive(Debug)]
+pub struct OutputPlanner {
+    config: PlanConfig,
+    state: State,
+    reason: Option<PlanReason>,
+    news: Option<VideoPlan>,
+}
+
+impl OutputPlanner {
+    /// A planner that has seen nothing.
+    pub const fn new(config: PlanConfig) -> Self {
+        Self { config, state: State::Undecided, reason: None, news: None }
+    }
+
+    /// Looks at a frame of the source; decides at its first keyframe.
+    pub fn handle_frame(&mut self, frame: &Frame, now: Mono) {
+        let Format::Video(format) = &*frame.format else { return };
+        match &mut self.state {
+            State::Undecided if frame.keyframe => match self.misfit(frame, format) {
+                Some(reason) => self.transcode(target_size(&self.config, format), 0, reason),
+                None => self.pass_through(frame, now),
+            },
+            State::Undecided => {}
+            State::Passthrough(_) => self.check(frame, format, now),
+            State::Transcode(pinned) => {
+                let size = target_size(&self.config, format);
+                if pinned.wants_to_grow(size, now) {
+                    let growths = pinned.growths + 1;
+                    self.transcode(size, growths, PlanReason::Grown);
+                }
+            }
+        }
+    }
+
+    /// Time has passed: a passed-through lane may have stalled.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        if let State::Passthrough(p) = &self.state
+            && now >= p.last_frame + STALL
+        {
+            let format = Arc::clone(&p.format);
+            self.give_up(&format, PlanReason::Stalled);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        match &self.state {
+            State::Passthrough(p) => Some(p.last_frame + STALL),
+            State::Undecided | State::Transcode(_) => None,
+        }
+    }
+
+    /// The plan, when it is new.
+    pub const fn poll_plan(&mut self) -> Option<VideoPlan> {
+        self.news.take()
+    }
+
+    /// Why the present plan is as it is.
+    pub const fn reason(&self) -> Option<PlanReason> {
+        self.reason
+    }
+
+    /// Whether the source should send a keyframe now, so that a passed-through segment can end.
+    pub fn poll_keyframe_wanted(&self, _now: Mono) -> bool {
+        matches!(&self.state, State::Passthrough(p) if p.last_pts.as_nanos() >= p.grid_ns)
+    }
+
+    /// The first keyframe fits: begin to pass through.
+    fn pass_through(&mut self, frame: &Frame, now: Mono) {
+        self.state = State::Passthrough(Passthrough {
+            format: Arc::clone(&frame.format),
+            last_frame: now,
+            last_pts: frame.pts,
+            grid_ns: next_grid(frame.pts, self.config.segment),
+            size_changes: VecDeque::new(),
+        });
+        self.reason = Some(PlanReason::Fits);
+        self.news = Some(VideoPlan::Passthrough);
+    }
+
+    /// Looks whether frames that are passed through still fit.
+    fn check(&mut self, frame: &Frame, format: &VideoFormat, now: Mono) {
+        let misfit = self.misfit(frame, format);
+        let segment = self.config.segment;
+        let State::Passthrough(p) = &mut self.state else { return };
+        let reason = misfit.or_else(|| p.advance(frame, segment, now));
+        if let Some(reason) = reason {
+            let format = Arc::clone(&frame.format);
+            self.give_up(&format, reason);
+        }
+    }
+
+    /// Why this frame cannot be passed through.
+    fn misfit(&self, frame: &Frame, format: &VideoFormat) -> Option<PlanReason> {
+        if format.codec != Codec::H264 {
+            return Some(PlanReason::OtherCodec);
+        }
+        if !self.config.passthrough {
+            return Some(PlanReason::Configured);
+        }
+        if frame.keyframe && !playable(format) {
+            return Some(PlanReason::Profile);
+        }
+        if frame.pts != frame.dts || has_b_slice(&frame.data) {
+            return Some(PlanReason::BFrames);
+        }
+        None
+    }
+
+    fn give_up(&mut self, format: &Format, reason: PlanReason) {
+        if let Format::Video(format) = format {
+            self.transcode(target_size(&self.config, format), 0, reason);
+        }
+    }
+
+    fn transcode(&mut self, size: (u32, u32), growths: u32, reason: PlanReason) {
+        self.state = State::Transcode(Pinned { size, growths, candidate: None });
+        self.reason = Some(reason);
+        self.news = Some(VideoPlan::Transcode { width: size.0, height: size.1 });
+    }
+}
+
+impl Passthrough {
+    /// Takes the next frame in; says why it must be the last one that is passed through.
+    fn advance(&mut self, frame: &Frame, segment: Duration, now: Mono) -> Option<PlanReason> {
+        self.last_frame = now;
+        self.last_pts = frame.pts;
+        if frame.format != self.format {
+            self.format = Arc::clone(&frame.format);
+            self.size_changes.push_back(now);
+            self.size_changes.retain(|at| now.saturating_since(*at) < SIZE_CHANGE_WINDOW);
+            if self.size_changes.len() > MAX_SIZE_CHANGES {
+                return Some(PlanReason::SizeChanges);
+            }
+        }
+        if frame.keyframe && frame.pts.as_nanos() >= self.grid_ns - early_ns(segment) {
+            self.grid_ns = next_grid(frame.pts + MediaTime::from_nanos(early_ns(segment)), segment);
+        }
+        let lateness = i64::try_from(KEYFRAME_LATENESS.as_nanos()).unwrap_or(i64::MAX);
+        (frame.pts.as_nanos() > self.grid_ns.saturating_add(lateness)).then_some(PlanReason::KeyframesLate)
+    }
+}
+
+impl Pinned {
+    /// Whether a picture of `size` has been larger than the pinned one, at the same aspect, for long enough.
+    fn wants_to_grow(&mut self, size: (u32, u32), now: Mono) -> bool {
+        let larger = size.0 > self.size.0 && size.1 > self.size.1;
+        let aspect = |(width, height): (u32, u32)| f64::from(width) / f64::from(height);
+        let same_aspect = (aspect(size) / aspect(self.size) - 1.0).abs() < SAME_ASPECT;
+        if !larger || !same_aspect || self.growths >= MAX_GROWTHS {
+            self.candidate = None;
+            return false;
+        }
+        match self.candidate {
+            Some((seen, since)) if seen == size => now.saturating_since(since) >= GROWTH_STEADY,
+            _ => {
+                self.candidate = Some((size, now));
+                false
+            }
+        }
+    }
+}
+
+/// How much before its grid point a keyframe may end a segment: one that was sent for another reason just before
+/// would otherwise have to be followed by a second one.
+pub const fn early_ns(segment: Duration) -> i64 {
+    (segment.as_nanos() / 4) as i64
+}
+
+/// The first multiple of `segment` after `pts`, in nanoseconds.
+fn next_grid(pts: MediaTime, segment: Duration) -> i64 {
+    let length = i64::try_from(segment.as_nanos()).unwrap_or(i64::MAX).max(1);
+    (pts.as_nanos().div_euclid(length) + 1).saturating_mul(length)
+}
+
+/// Whether HLS players take this stream: Baseline, Main or High, 4:2:0, 8 bit, progressive
+/// (HLS authoring specification, section 1).
+fn playable(format: &VideoFormat) -> bool {
+    let Ok(sps) = AvcConfig::parse(&format.config).and_then(|config| config.first_sps()) else { return false };
+    matches!(sps.profile_idc, 66 | 77 | 100)
+        && sps.chroma_format_idc == 1
+        && sps.bit_depth_luma == 8
+        && sps.bit_depth_chroma == 8
+        && sps.progressive
+}
+
+fn has_b_slice(data: &[u8]) -> bool {
+    avcc_nals(data, 4)
+        .map_while(Result::ok)
+        .filter(|nal| nal_unit_type(nal) == Some(nal_type::SLICE))
+        .any(|nal| slice_type(nal) == Some(SliceType::B))
+}
+
+/// The size of `format` scaled down into the bounds, aspect kept, never scaled up, in even numbers.
+fn target_size(config: &PlanConfig, format: &VideoFormat) -> (u32, u32) {
+    let (width, height) = (f64::from(format.width.max(1)), f64::from(format.height.max(1)));
+    // A portrait picture may be as tall as a landscape one is wide.
+    let (long, short) = (config.max_width.max(config.max_height), config.max_width.min(config.max_height));
+    let (max_width, max_height) = if width >= height { (long, short) } else { (short, long) };
+    let scale = (f64::from(max_width) / width).min(f64::from(max_height) / height).min(1.0);
+    let even = |length: f64| (((length * scale) / 2.0).round() as u32 * 2).max(16);
+    (even(width), even(height))
+}
+
+#[cfg(test)]
+mod tests;
