@@ -1,0 +1,513 @@
+//! One publisher's session: str0m does ICE, DTLS, SRTP and RTCP; this turns its events into packets of tracks.
+//!
+//! What belongs here: everything about one session that needs no socket. It follows str0m's rule: after each mutation
+//! [`Peer::drain`] polls until a timeout comes, before the next mutation.
+
+use crate::clock::ClockPair;
+use crate::id::SessionId;
+use crate::layers::{LayerChooser, Verdict};
+use crate::offer::{Offer, OfferedTrack};
+use crate::publisher::{CloseReason, PublisherEvent};
+use crate::stats::Counters;
+use bytes::Bytes;
+use skywave_media::codec::{Codec, TrackKind};
+use skywave_media::ingest::TrackId;
+use skywave_media::packet::{Packet, SenderReport};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use str0m::bwe::Bitrate;
+use str0m::config::{CryptoProvider, DtlsCert, Fingerprint};
+use str0m::format::FormatParams;
+use str0m::media::{Frequency, KeyframeRequestKind, MediaKind, Mid, SenderFeedback};
+use str0m::net::{DatagramSend, Protocol, Receive};
+use str0m::rtp::{Extension, ExtensionMap, RtpPacket, Ssrc};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
+use tokio::sync::mpsc;
+
+/// How often a sender without transport-wide feedback is told its limit again: libwebrtc forgets a REMB after a while.
+const REMB_INTERVAL: Duration = Duration::from_secs(1);
+/// Sources that may be learnt by their payload type, per track, for a client that announces none.
+const MAX_GUESSED_SOURCES: u8 = 4;
+/// Seconds from the epoch of NTP (1900) to that of Unix (1970); RFC 3550 section 4.
+const NTP_TO_UNIX: u64 = 2_208_988_800;
+
+/// What all sessions of a node have in common.
+#[derive(Debug)]
+pub(crate) struct PeerDefaults {
+    pub(crate) crypto: Arc<CryptoProvider>,
+    pub(crate) certificate: DtlsCert,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) silence_timeout: Duration,
+    pub(crate) max_publish_bitrate: u64,
+    pub(crate) clock: ClockPair,
+}
+
+/// Where a session's events go: the queue, and the places kept for what must not be lost.
+#[derive(Debug)]
+pub(crate) struct EventSink {
+    queue: mpsc::Sender<PublisherEvent>,
+    connected: Option<mpsc::OwnedPermit<PublisherEvent>>,
+    closed: Option<mpsc::OwnedPermit<PublisherEvent>>,
+}
+
+impl EventSink {
+    /// Keeps two places in the queue; `None` when it has none or its receiver is gone.
+    pub(crate) fn new(queue: mpsc::Sender<PublisherEvent>) -> Option<Self> {
+        let connected = queue.clone().try_reserve_owned().ok();
+        let closed = queue.clone().try_reserve_owned().ok();
+        (connected.is_some() && closed.is_some()).then_some(Self { queue, connected, closed })
+    }
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) destination: SocketAddr,
+    pub(crate) contents: DatagramSend,
+}
+
+/// One publisher.
+pub(crate) struct Peer {
+    pub(crate) id: SessionId,
+    pub(crate) stream: String,
+    pub(crate) ufrag: String,
+    rtc: Rtc,
+    tracks: Vec<Track>,
+    /// The track and codec of each payload type; retransmissions are undone before anybody looks here.
+    by_payload_type: [Option<(u8, Codec)>; 128],
+    sink: EventSink,
+    counters: Arc<Counters>,
+    defaults: Arc<PeerDefaults>,
+    opened: Instant,
+    connected: bool,
+    /// When something authentic last arrived.
+    last_heard: Instant,
+    remb_at: Option<Instant>,
+    /// When str0m wants to be called.
+    rtc_due: Instant,
+    end: Option<CloseReason>,
+}
+
+struct Track {
+    id: TrackId,
+    mid: Mid,
+    layers: LayerChooser,
+    keyframe_request: Option<KeyframeRequestKind>,
+    nack: bool,
+    /// The source whose NACK setting has been made.
+    prepared: Option<u32>,
+    guessed_sources: u8,
+}
+
+impl Peer {
+    /// A session that answers `offer`. `candidates` are the addresses that peers send to.
+    pub(crate) fn new(
+        id: SessionId,
+        stream: String,
+        offer: &Offer,
+        credentials: IceCreds,
+        candidates: &[SocketAddr],
+        sink: EventSink,
+        counters: Arc<Counters>,
+        defaults: Arc<PeerDefaults>,
+    ) -> Self {
+        let now = Instant::now();
+        let ufrag = credentials.ufrag.clone();
+        let mut rtc = rtc_config(offer, credentials, &defaults).build(now);
+        for &addr in candidates {
+            match Candidate::host(addr, "udp") {
+                Ok(candidate) => drop(rtc.add_local_candidate(candidate)),
+                Err(error) => tracing::warn!(%addr, %error, "this address is not offered"),
+            }
+        }
+        let mut direct = rtc.direct_api();
+        direct.set_ice_controlling(false);
+        direct.set_remote_ice_credentials(IceCreds {
+            ufrag: offer.ice_ufrag.clone(),
+            pass: offer.ice_pwd.clone(),
+        });
+        direct.set_remote_fingerprint(Fingerprint {
+            hash_func: "sha-256".to_owned(),
+            bytes: offer.fingerprint.to_vec(),
+        });
+        if offer.tracks.iter().flat_map(|t| &t.payloads).any(|p| p.feedback.transport_cc) {
+            direct.enable_twcc_feedback();
+        }
+        let tracks = offer.tracks.iter().map(|t| Track::declare(t, &mut direct)).collect();
+        let mut end = None;
+        if let Err(error) = direct.start_dtls(false) {
+            end = Some(CloseReason::Failed { detail: error.to_string() });
+        }
+        let remb = wants_remb(offer);
+        Self {
+            id,
+            stream,
+            ufrag,
+            rtc,
+            tracks,
+            by_payload_type: payload_table(offer),
+            sink,
+            counters,
+            defaults,
+            opened: now,
+            connected: false,
+            last_heard: now,
+            remb_at: remb.then_some(now + REMB_INTERVAL),
+            rtc_due: now,
+            end,
+        }
+    }
+
+    /// When the session wants [`Peer::handle_timeout`].
+    pub(crate) fn due(&self) -> Instant {
+        let deadline = if self.connected {
+            self.last_heard + self.defaults.silence_timeout
+        } else {
+            self.opened + self.defaults.connect_timeout
+        };
+        [Some(deadline), self.remb_at].into_iter().flatten().fold(self.rtc_due, Instant::min)
+    }
+
+    /// Why the session is over, once it is.
+    pub(crate) fn end(&self) -> Option<&CloseReason> {
+        self.end.as_ref()
+    }
+
+    /// Takes a datagram. `local` is the advertised address it counts as sent to. False when it is not even well-formed.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        source: SocketAddr,
+        local: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+    ) -> bool {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) else { return false };
+        self.guess_source(datagram);
+        self.mutate(now, out, |rtc| rtc.handle_input(Input::Receive(now, receive)));
+        true
+    }
+
+    /// Lets time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        if !self.connected && now >= self.opened + self.defaults.connect_timeout {
+            self.finish(CloseReason::ConnectTimeout);
+        } else if self.connected && now >= self.last_heard + self.defaults.silence_timeout {
+            self.finish(CloseReason::Silent);
+        }
+        if self.remb_at.is_some_and(|at| now >= at) {
+            self.remb_at = Some(now + REMB_INTERVAL);
+            self.tell_bitrate();
+        }
+        self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    /// Asks the publisher for a keyframe of a track.
+    pub(crate) fn request_keyframe(&mut self, track: TrackId, now: Instant, out: &mut Vec<Outgoing>) {
+        let Some(index) = self.tracks.iter().position(|t| t.id == track) else { return };
+        if self.ask_for_keyframe(index) {
+            self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
+        }
+    }
+
+    /// Says good-bye: RTCP BYE and DTLS close_notify, as far as the peer can be reached.
+    pub(crate) fn close(&mut self, reason: CloseReason, now: Instant, out: &mut Vec<Outgoing>) {
+        self.finish(reason);
+        self.mutate(now, out, Rtc::close);
+    }
+
+    /// Ends the session without another word to the peer.
+    pub(crate) fn fail(&mut self, detail: &str) {
+        self.finish(CloseReason::Failed { detail: detail.to_owned() });
+    }
+
+    /// Tells the receiver of the events why it is over. The last thing a session does.
+    pub(crate) fn tell_closed(mut self) {
+        let reason = self.end.take().unwrap_or(CloseReason::Failed { detail: "dropped".to_owned() });
+        if let Some(place) = self.sink.closed.take() {
+            place.send(PublisherEvent::Closed { reason });
+        }
+    }
+
+    fn finish(&mut self, reason: CloseReason) {
+        self.end.get_or_insert(reason);
+    }
+
+    fn mutate(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+        mutation: impl FnOnce(&mut Rtc) -> Result<(), str0m::RtcError>,
+    ) {
+        if let Err(error) = mutation(&mut self.rtc) {
+            self.finish(CloseReason::Failed { detail: error.to_string() });
+        }
+        self.drain(now, out);
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.rtc_due = at;
+                    break;
+                }
+                Ok(Output::Transmit(t)) => {
+                    if crate::stun::is_binding_success(&t.contents) {
+                        self.last_heard = now;
+                    }
+                    out.push(Outgoing { destination: t.destination, contents: t.contents });
+                }
+                Ok(Output::Event(event)) => self.handle_event(event, now),
+                Err(error) => {
+                    self.finish(CloseReason::Failed { detail: error.to_string() });
+                    break;
+                }
+            }
+        }
+        if !self.rtc.is_alive() {
+            self.finish(CloseReason::PeerClosed);
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                self.last_heard = now;
+                Counters::one(&self.counters.sessions_connected);
+                if let Some(place) = self.sink.connected.take() {
+                    drop(place.send(PublisherEvent::Connected));
+                }
+            }
+            Event::RtpPacket(packet) => self.handle_packet(packet, now),
+            Event::SenderFeedback(report) => self.handle_report(report, now),
+            Event::Closed => self.finish(CloseReason::PeerClosed),
+            _ => {}
+        }
+    }
+
+    fn handle_packet(&mut self, packet: RtpPacket, now: Instant) {
+        self.last_heard = now;
+        let Some((index, codec)) = self.by_payload_type[usize::from(*packet.header.payload_type & 0x7f)]
+        else {
+            return;
+        };
+        let index = usize::from(index);
+        let ssrc = *packet.header.ssrc;
+        let arrival = self.defaults.clock.mono(packet.timestamp);
+        match self.tracks[index].layers.handle_packet(ssrc, packet.payload.len(), arrival) {
+            Verdict::Pass => {}
+            Verdict::PassSwitched => {
+                self.ask_for_keyframe(index);
+            }
+            Verdict::Skip => return Counters::one(&self.counters.packets_other_layers),
+        }
+        self.prepare_source(index, packet.header.ssrc);
+        Counters::one(&self.counters.packets);
+        Counters::add(&self.counters.payload_bytes, packet.payload.len() as u64);
+        let track = self.tracks[index].id;
+        let packet = Packet {
+            ssrc,
+            sequence: packet.header.sequence_number,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            codec,
+            arrival,
+            payload: Bytes::from_owner(packet.payload),
+        };
+        self.tell(PublisherEvent::Packet { track, packet });
+    }
+
+    fn handle_report(&mut self, feedback: SenderFeedback, now: Instant) {
+        self.last_heard = now;
+        let info = feedback.sender_info;
+        let Some(ntp) = ntp_of(info.ntp_time) else { return };
+        let Some(track) = self.tracks.iter().find(|t| t.layers.chosen() == Some(*info.ssrc)) else { return };
+        let report = SenderReport {
+            ssrc: *info.ssrc,
+            ntp,
+            // str0m extends it to 64 bits; the wire has the lower 32.
+            rtp_timestamp: info.rtp_time.numer() as u32,
+            arrival: self.defaults.clock.mono(feedback.received_at),
+        };
+        let track = track.id;
+        self.tell(PublisherEvent::SenderReport { track, report });
+    }
+
+    fn tell(&mut self, event: PublisherEvent) {
+        match self.sink.queue.try_send(event) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => Counters::one(&self.counters.events_dropped),
+            Err(mpsc::error::TrySendError::Closed(_)) => self.finish(CloseReason::Abandoned),
+        }
+    }
+
+    /// Queues a PLI, or a FIR where only that was offered. False when the client offered neither, or has sent nothing yet.
+    fn ask_for_keyframe(&mut self, index: usize) -> bool {
+        let track = &self.tracks[index];
+        let (Some(kind), Some(ssrc)) = (track.keyframe_request, track.layers.chosen()) else { return false };
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_rx(&Ssrc::from(ssrc)) else { return false };
+        stream.request_keyframe(kind);
+        Counters::one(&self.counters.keyframe_requests);
+        true
+    }
+
+    fn tell_bitrate(&mut self) {
+        let limit = Bitrate::from(self.defaults.max_publish_bitrate);
+        let mut direct = self.rtc.direct_api();
+        for ssrc in self.tracks.iter().filter_map(|t| t.layers.chosen()) {
+            if let Some(stream) = direct.stream_rx(&Ssrc::from(ssrc)) {
+                stream.request_remb(limit);
+            }
+        }
+    }
+
+    /// str0m asks for retransmissions only where there is RTX. A client that offers plain NACK (OBS) repeats the packet itself.
+    fn prepare_source(&mut self, index: usize, ssrc: Ssrc) {
+        let track = &mut self.tracks[index];
+        if track.prepared != Some(*ssrc) {
+            track.prepared = Some(*ssrc);
+            if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
+                stream.suppress_nack(!track.nack);
+            }
+        }
+    }
+
+    /// Lets a source in that neither the offer nor a header extension names, by its payload type (RFC 9143 section 9.2).
+    fn guess_source(&mut self, datagram: &[u8]) {
+        // RTP version 2 and no RTCP type (RFC 5761 section 4); the session must be up for anything to be decrypted.
+        let &[0x80..=0xbf, second, _, _, _, _, _, _, a, b, c, d, ..] = datagram else { return };
+        let pt = second & 0x7f;
+        let Some((index, _)) = self.by_payload_type[usize::from(pt)] else { return };
+        let track = &mut self.tracks[usize::from(index)];
+        let ssrc = Ssrc::from(u32::from_be_bytes([a, b, c, d]));
+        if !self.connected || track.guessed_sources == 0 || *ssrc == 0 {
+            return;
+        }
+        let mut direct = self.rtc.direct_api();
+        if direct.stream_rx(&ssrc).is_none() {
+            track.guessed_sources -= 1;
+            direct.expect_stream_rx(ssrc, None, track.mid, None).suppress_nack(!track.nack);
+        }
+    }
+}
+
+impl Track {
+    fn declare(offered: &OfferedTrack, direct: &mut str0m::change::DirectApi<'_>) -> Self {
+        let mid = Mid::from(offered.mid.as_str());
+        let kind = match offered.kind {
+            TrackKind::Video => MediaKind::Video,
+            TrackKind::Audio => MediaKind::Audio,
+        };
+        let media = direct.declare_media(mid, kind);
+        for rid in &offered.rids {
+            media.expect_rid_rx(rid.as_str().into());
+        }
+        let nack = offered.payloads.iter().any(|p| p.feedback.nack);
+        if offered.rids.is_empty() {
+            for &(ssrc, rtx) in &offered.sources {
+                direct.expect_stream_rx(ssrc.into(), rtx.map(Ssrc::from), mid, None).suppress_nack(!nack);
+            }
+        }
+        let named =
+            !offered.sources.is_empty() || offered.extensions.iter().any(|(_, e)| *e == Extension::RtpMid);
+        let any = |feedback: fn(&crate::codecs::Feedback) -> bool| {
+            offered.payloads.iter().any(|p| feedback(&p.feedback))
+        };
+        Self {
+            id: offered.id,
+            mid,
+            layers: LayerChooser::default(),
+            keyframe_request: if any(|f| f.pli) {
+                Some(KeyframeRequestKind::Pli)
+            } else {
+                any(|f| f.fir).then_some(KeyframeRequestKind::Fir)
+            },
+            nack,
+            prepared: None,
+            guessed_sources: if named { 0 } else { MAX_GUESSED_SOURCES },
+        }
+    }
+}
+
+fn rtc_config(offer: &Offer, credentials: IceCreds, defaults: &PeerDefaults) -> RtcConfig {
+    let mut extensions = ExtensionMap::empty();
+    for (id, extension) in offer.tracks.iter().flat_map(|t| &t.extensions) {
+        extensions.set(*id, extension.clone());
+    }
+    let mut config = RtcConfig::new()
+        .set_crypto_provider(defaults.crypto.clone())
+        .set_dtls_cert(defaults.certificate.clone())
+        .set_local_ice_credentials(credentials)
+        .set_ice_lite(true)
+        .set_rtp_mode(true)
+        .clear_codecs()
+        .set_extension_map(extensions);
+    for payload in offer.tracks.iter().flat_map(|t| &t.payloads) {
+        let (codec, rate, channels) = match payload.codec {
+            Codec::Vp8 => (str0m::format::Codec::Vp8, Frequency::NINETY_KHZ, None),
+            Codec::Vp9 => (str0m::format::Codec::Vp9, Frequency::NINETY_KHZ, None),
+            Codec::H264 => (str0m::format::Codec::H264, Frequency::NINETY_KHZ, None),
+            Codec::Av1 => (str0m::format::Codec::Av1, Frequency::NINETY_KHZ, None),
+            Codec::Opus | Codec::Aac => (str0m::format::Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2)),
+        };
+        // In RTP mode the parameters of a codec mean nothing to str0m.
+        let rtx = payload.rtx.map(Into::into);
+        config.codec_config().add_config(
+            payload.payload_type.into(),
+            rtx,
+            codec,
+            rate,
+            channels,
+            FormatParams::default(),
+        );
+    }
+    config
+}
+
+fn payload_table(offer: &Offer) -> [Option<(u8, Codec)>; 128] {
+    let mut table = [None; 128];
+    for track in &offer.tracks {
+        for payload in &track.payloads {
+            table[usize::from(payload.payload_type)] = Some((track.id.0, payload.codec));
+        }
+    }
+    table
+}
+
+/// Whether the client adapts its bitrate to REMB alone.
+fn wants_remb(offer: &Offer) -> bool {
+    let feedback = || offer.tracks.iter().flat_map(|t| &t.payloads).map(|p| p.feedback);
+    feedback().any(|f| f.remb) && !feedback().any(|f| f.transport_cc)
+}
+
+/// The NTP timestamp of a report (32.32 fixed point). `None` for a sender whose clock is not a wall clock but counts from its start:
+/// str0m reads every time before 1970 as 1970, so nothing can be learnt from it.
+fn ntp_of(time: SystemTime) -> Option<u64> {
+    let since = time.duration_since(UNIX_EPOCH).ok().filter(|d| !d.is_zero())?;
+    let seconds = since.as_secs().checked_add(NTP_TO_UNIX)?;
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    // The era counter of NTP is 32 bits wide; it wraps in 2036.
+    Some(((seconds & 0xffff_ffff) << 32) | fraction)
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("id", &self.id).field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_becomes_an_ntp_timestamp_and_a_clock_from_zero_none() {
+        let noon = UNIX_EPOCH + Duration::new(1_700_000_000, 500_000_000);
+        assert_eq!(ntp_of(noon), Some((3_908_988_800 << 32) | 0x8000_0000));
+        assert_eq!(ntp_of(UNIX_EPOCH), None);
+    }
+}
