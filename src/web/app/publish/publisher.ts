@@ -1,0 +1,207 @@
+/**
+ * Keeps a stream published: opens a session, notices when it is lost, and opens the next one, until told to stop.
+ */
+
+import {
+  badAnswer,
+  codecMissing,
+  type Failure,
+  handshakeFailed,
+  iceFailed,
+  serverRefused,
+  serverUnreachable,
+  takenOver,
+} from '../pure/failures.ts';
+import type { IceServer } from '../pure/link.ts';
+import { paths } from '../pure/names.ts';
+import { isPassing } from '../pure/problem.ts';
+import { backoffMs } from '../pure/retry.ts';
+import type { SendReadout } from '../pure/stats.ts';
+import { CodecMissing, HandshakeFailed, IceFailed, type Outgoing, Session } from './session.ts';
+import { WhipNonsense, WhipRefused, WhipUnreachable } from './whip.ts';
+
+export type PublishState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'stopped';
+
+/** After our own session was ended, the server needs a moment to say that nobody publishes. */
+const TAKEOVER_CHECKS = 3;
+const TAKEOVER_CHECK_MS = 700;
+
+export interface PublisherEvents {
+  onState(state: PublishState, failure: Failure | null): void;
+  /** The server takes only a part of what was offered. */
+  onRefusedKinds(kinds: string[]): void;
+}
+
+export class Publisher {
+  readonly #stream: string;
+  readonly #events: PublisherEvents;
+  #state: PublishState = 'idle';
+  #session: Session | null = null;
+  #stopper = new AbortController();
+  /** From the last answer's Link header: the next session may need them (TURN), and one that stands does not. */
+  #iceServers: IceServer[] = [];
+
+  constructor(stream: string, events: PublisherEvents) {
+    this.#stream = stream;
+    this.#events = events;
+  }
+
+  get state(): PublishState {
+    return this.#state;
+  }
+
+  /** The session's address on the server while there is one. */
+  get location(): string | null {
+    return this.#session?.resource?.location.href ?? null;
+  }
+
+  get running(): boolean {
+    return this.#state === 'connecting' || this.#state === 'live' || this.#state === 'reconnecting';
+  }
+
+  /** Goes live and stays live; returns at once. */
+  start(outgoing: Outgoing): void {
+    if (this.running) return;
+    this.#stopper = new AbortController();
+    this.#set('connecting', null);
+    void this.#run(outgoing, this.#stopper.signal);
+  }
+
+  /** Ends the broadcast; the state says `stopped`, or `failed` with the given reason. */
+  stop(failure: Failure | null = null, leaving = false): void {
+    if (!this.running) return;
+    this.#stopper.abort();
+    void this.#session?.close(leaving);
+    this.#session = null;
+    this.#set(failure === null ? 'stopped' : 'failed', failure);
+  }
+
+  async replaceTrack(track: MediaStreamTrack): Promise<void> {
+    await this.#session?.replaceTrack(track);
+  }
+
+  async readout(): Promise<SendReadout | null> {
+    return this.#state === 'live' && this.#session !== null ? this.#session.readout() : null;
+  }
+
+  #set(state: PublishState, failure: Failure | null): void {
+    this.#state = state;
+    this.#events.onState(state, failure);
+  }
+
+  async #run(outgoing: Outgoing, signal: AbortSignal): Promise<void> {
+    /** Unsuccessful attempts since the stream was last live. */
+    let attempt = 0;
+    let wasLive = false;
+    while (!signal.aborted) {
+      const outcome = await this.#attempt(outgoing, signal, () => {
+        wasLive = true;
+        attempt = 0;
+      });
+      if (signal.aborted) return;
+      if (outcome.verdict === 'give-up' || (!wasLive && !outcome.again)) {
+        this.stop(outcome.failure);
+        return;
+      }
+      this.#set('reconnecting', outcome.failure);
+      await pause(Math.max(outcome.waitMs, backoffMs(attempt++, Math.random())), signal);
+    }
+  }
+
+  /** One session from beginning to end. */
+  async #attempt(outgoing: Outgoing, signal: AbortSignal, onLive: () => void): Promise<Outcome> {
+    const knownServers = this.#iceServers.length;
+    const session = new Session(outgoing, this.#iceServers);
+    this.#session = session;
+    const lost = new Promise<void>((resolve) => {
+      session.onLost = resolve;
+      signal.addEventListener('abort', () => resolve());
+    });
+    try {
+      await session.open(new URL(paths.whip(this.#stream), window.location.href), signal);
+    } catch (error) {
+      this.#iceServers = session.iceServers ?? this.#iceServers;
+      return this.#judge(error, knownServers);
+    }
+    this.#iceServers = session.iceServers ?? this.#iceServers;
+    if (session.refused.length > 0) this.#events.onRefusedKinds(session.refused);
+    onLive();
+    this.#set('live', null);
+    await lost;
+    if (signal.aborted) return { verdict: 'give-up', failure: null, waitMs: 0, again: false };
+    this.#set('reconnecting', null);
+    if ((await session.close(false)) && (await this.#someoneElseIsLive(signal))) {
+      return { verdict: 'give-up', failure: takenOver(this.#stream), waitMs: 0, again: false };
+    }
+    return { verdict: 'retry', failure: null, waitMs: 0, again: true };
+  }
+
+  /**
+   * Our session is gone and deleted, so a stream that is live has another publisher. Without this check two pages
+   * would take the stream from each other for ever.
+   */
+  async #someoneElseIsLive(signal: AbortSignal): Promise<boolean> {
+    for (let check = 0; check < TAKEOVER_CHECKS; check++) {
+      if (check > 0) await pause(TAKEOVER_CHECK_MS, signal);
+      try {
+        const response = await fetch(paths.api(this.#stream), { signal });
+        if (!response.ok) return false;
+        const { state } = (await response.json()) as { state?: unknown };
+        if (state !== 'live') return false;
+      } catch {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  #judge(error: unknown, knownServers: number): Outcome {
+    const retry = (failure: Failure, waitMs = 0, again = false): Outcome => ({
+      verdict: 'retry',
+      failure,
+      waitMs,
+      again,
+    });
+    const giveUp = (failure: Failure): Outcome => ({ verdict: 'give-up', failure, waitMs: 0, again: false });
+    if (error instanceof WhipRefused) {
+      const { status, title, detail } = error.problem;
+      const failure = serverRefused(status, title, detail);
+      return isPassing(status)
+        ? retry(failure, error.retryAfterMs ?? 0, error.retryAfterMs !== null)
+        : giveUp(failure);
+    }
+    if (error instanceof WhipUnreachable) return retry(serverUnreachable(window.location.origin));
+    if (error instanceof WhipNonsense) return giveUp(badAnswer(error.message));
+    if (error instanceof CodecMissing) return giveUp(codecMissing(error.message));
+    if (error instanceof HandshakeFailed) return retry(handshakeFailed());
+    if (error instanceof IceFailed) {
+      // The answer brought ICE servers that this attempt did not have: one more try is worth it.
+      return retry(iceFailed(window.location.hostname), 0, this.#iceServers.length > knownServers);
+    }
+    return giveUp(badAnswer(error instanceof Error ? error.message : String(error)));
+  }
+}
+
+interface Outcome {
+  verdict: 'retry' | 'give-up';
+  failure: Failure | null;
+  /** At least this long before the next attempt. */
+  waitMs: number;
+  /** Try again even when the stream has never been live. */
+  again: boolean;
+}
+
+/** Resolves after a time, or at once when aborted. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const timer = window.setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => {
+      window.clearTimeout(timer);
+      resolve();
+    });
+  });
+}

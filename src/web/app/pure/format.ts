@@ -1,0 +1,39 @@
+/** Numbers as people read them. */
+
+export function bitrate(bps: number | null | undefined): string {
+  if (bps === null || bps === undefined || !Number.isFinite(bps) || bps < 0) return '–';
+  if (bps < 999_500) return `${Math.round(bps / 1000)} kbit/s`;
+  return `${(bps / 1_000_000).toFixed(1)} Mbit/s`;
+}
+
+/** `90` -> `1:30`, `3700` -> `1:01:40`. */
+export function clock(seconds: number): string {
+  const total = Math.max(0, Math.floor(seconds));
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const hours = Math.floor(total / 3600);
+  const minutes = Math.floor(total / 60) % 60;
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
+}
+
+/** How long ago, in words. */
+export function ago(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '';
+  if (seconds < 10) return 'just now';
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor(seconds / 3600) % 24} h`;
+}
+
+export function latency(seconds: number | null): string {
+  if (seconds === null || !Number.isFinite(seconds)) return '–';
+  return seconds < 0.95 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
+}
+
+export function milliseconds(seconds: number | null): string {
+  return seconds === null || !Number.isFinite(seconds) ? '–' : `${Math.round(seconds * 1000)} ms`;
+}
+
+export function size(width: number | null, height: number | null): string {
+  return width && height ? `${width} × ${height}` : '–';
+}

@@ -1,0 +1,126 @@
+/** HLS through Media Source Extensions, by hls.js. */
+
+import Hls, { type ErrorData, type HlsConfig } from 'hls.js';
+import type { PathEnd, PathEvents, PathStats, PlaybackPath } from './path.ts';
+
+/** hls.js has retried by itself before an error is fatal; this many more rounds on top. */
+const NETWORK_RESTARTS = 3;
+/** Two media errors within this time are not an accident. */
+const MEDIA_ERROR_WINDOW_MS = 8_000;
+
+const CONFIG: Partial<HlsConfig> = {
+  lowLatencyMode: true,
+  liveDurationInfinity: true,
+  // Segments are fMP4 and need no transmuxing, so a worker would only add copies.
+  enableWorker: false,
+  // Catch up by playing 5 % faster, which nobody hears.
+  maxLiveSyncPlaybackRate: 1.05,
+  backBufferLength: 60,
+};
+
+export function hlsjsIsSupported(): boolean {
+  return Hls.isSupported();
+}
+
+export class HlsjsPath implements PlaybackPath {
+  readonly name = 'hls.js';
+  readonly #url: string;
+  #hls: Hls | null = null;
+  #video: HTMLVideoElement | null = null;
+  #events: PathEvents | null = null;
+  #networkRestarts = 0;
+  #lastMediaErrorMs = Number.NEGATIVE_INFINITY;
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** For tests and debugging. */
+  get hls(): Hls | null {
+    return this.#hls;
+  }
+
+  async start(video: HTMLVideoElement, events: PathEvents): Promise<void> {
+    const hls = new Hls(CONFIG);
+    this.#hls = hls;
+    this.#video = video;
+    this.#events = events;
+    hls.on(Hls.Events.ERROR, (_, data) => this.#onError(data));
+    hls.on(Hls.Events.FRAG_BUFFERED, () => {
+      this.#networkRestarts = 0;
+    });
+    hls.loadSource(this.#url);
+    hls.attachMedia(video);
+  }
+
+  stop(): void {
+    this.#events = null;
+    this.#hls?.destroy();
+    this.#hls = null;
+  }
+
+  latencySeconds(): number | null {
+    const latency = this.#hls?.latency ?? 0;
+    return latency > 0 ? latency : null;
+  }
+
+  seekToLive(): void {
+    const position = this.#hls?.liveSyncPosition;
+    if (this.#video !== null && typeof position === 'number') this.#video.currentTime = position;
+  }
+
+  stats(): PathStats {
+    const hls = this.#hls;
+    const level =
+      hls === null ? undefined : hls.levels[hls.currentLevel >= 0 ? hls.currentLevel : hls.loadLevel];
+    return {
+      bitrateBps: level?.averageBitrate || level?.bitrate || null,
+      renditions: hls?.levels.length ?? 0,
+    };
+  }
+
+  #end(end: PathEnd, reason: string): void {
+    const events = this.#events;
+    this.#events = null;
+    events?.onEnd(end, reason);
+  }
+
+  #onError(data: ErrorData): void {
+    const hls = this.#hls;
+    if (hls === null || !data.fatal) return;
+    const reason = `${data.details}${data.response?.code ? ` (${data.response.code})` : ''}`;
+    if (data.type === Hls.ErrorTypes.NETWORK_ERROR) {
+      if (data.response?.code === 404 || data.response?.code === 410) {
+        // A playlist that is gone is the end; a segment that is gone means that we were too slow.
+        this.#end(isSegment(data) ? 'broken' : 'offline', reason);
+      } else if (this.#networkRestarts++ < NETWORK_RESTARTS && !isManifest(data)) {
+        hls.startLoad();
+      } else {
+        this.#end('broken', reason);
+      }
+    } else if (data.type === Hls.ErrorTypes.MEDIA_ERROR) {
+      if (data.details === Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) {
+        this.#end('unusable', reason);
+        return;
+      }
+      const nowMs = performance.now();
+      if (nowMs - this.#lastMediaErrorMs > MEDIA_ERROR_WINDOW_MS) {
+        this.#lastMediaErrorMs = nowMs;
+        hls.recoverMediaError();
+      } else {
+        this.#end('broken', reason);
+      }
+    } else {
+      this.#end('broken', reason);
+    }
+  }
+}
+
+function isSegment(data: ErrorData): boolean {
+  return data.frag !== undefined;
+}
+
+/** Without a manifest there is nothing that `startLoad` could go on with. */
+function isManifest(data: ErrorData): boolean {
+  return data.details.startsWith('manifest');
+}
