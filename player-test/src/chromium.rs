@@ -111,8 +111,9 @@ impl Chromium {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0");
         let mut driver = Process::spawn(&format!("chromedriver ({name})"), command)?;
-        let port =
-            |line: &str| -> Option<u16> { line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok() };
+        let port = |line: &str| -> Option<u16> {
+            line.split("started successfully on port ").nth(1)?.trim_end_matches('.').parse().ok()
+        };
         let port: u16 = driver.line("its port", START_LIMIT, port).await?;
         let profile = TempDir::new()?;
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();

