@@ -1,1 +1,25 @@
-//! Watches Skywave as a viewer would, with real browsers and players; knows only URLs.
+//! Watches Skywave as a viewer would, with real browsers and players; knows only URLs and the `skywave` binary.
+//!
+//! What belongs here: starting the server and the players as processes, waiting for what they show, and measuring it
+//! (pictures, sound, skew, spectrum, playlists). What does not: any type of the server itself. All that is known of the
+//! server stands in [`contract`].
+//!
+//! Every wait has a deadline and says in its error what was waited for ([`wait`]); every process ends with its handle.
+
+pub mod chromium;
+pub mod contract;
+pub mod ffmpeg;
+pub mod gstreamer;
+pub mod hls_check;
+pub mod hls_client;
+pub mod mp4;
+pub mod proc;
+pub mod process;
+pub mod publisher;
+pub mod server;
+pub mod skew;
+pub mod spectrum;
+pub mod static_server;
+pub mod viewing;
+pub mod vlc;
+pub mod wait;

@@ -1,0 +1,132 @@
+//! A `skywave serve` process of the test's own, on free loopback ports, with its own data folder.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::contract::{self, Settings, StreamInfo, Urls};
+use crate::proc::{self, Reading};
+use crate::process::Process;
+use crate::wait;
+
+/// How long the server may take to be ready: far above what it needs, for a machine that is busy with browsers.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running server. It is killed, and its log shown, when this goes.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it is.
+    pub urls: Urls,
+    /// For requests to it.
+    pub http: reqwest::Client,
+    process: Process,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Starts a server with the tests' usual settings and waits until it is ready.
+    ///
+    /// # Errors
+    /// When there is no binary, or it is not ready in time.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&Settings::default()).await
+    }
+
+    /// The same with settings of one's own.
+    ///
+    /// # Errors
+    /// When there is no binary, or it is not ready in time.
+    pub async fn start_with(settings: &Settings) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let config = folder.path().join("skywave.toml");
+        std::fs::write(&config, settings.to_toml())?;
+        let mut command = Command::new(contract::binary()?);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--media-port", "0", "--data-dir"]);
+        command.arg(folder.path().join("data")).arg("--config").arg(&config);
+        let mut process = Process::spawn("skywave serve", command)?;
+        let base = process.line("where it listens", READY_LIMIT, contract::listening_line).await?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let server = Self { urls: Urls { base }, http, process, _folder: folder };
+        wait::until("the server to be ready", READY_LIMIT, async || {
+            let answer = server.http.get(server.urls.ready()).send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await?;
+        Ok(server)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// When it has died.
+    pub fn reading(&self) -> Result<Reading> {
+        proc::read(self.pid()).context("the server has died")
+    }
+
+    /// One stream as the API tells it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with anything else than 200 or 404.
+    pub async fn stream(&self, stream: &str) -> Result<Option<StreamInfo>> {
+        let answer = self.http.get(self.urls.stream(stream)).send().await?;
+        match answer.status().as_u16() {
+            200 => Ok(Some(answer.json().await?)),
+            404 => Ok(None),
+            other => bail!("{} answered {other}", self.urls.stream(stream)),
+        }
+    }
+
+    /// The names of all streams.
+    ///
+    /// # Errors
+    /// When the server does not answer as it should.
+    pub async fn streams(&self) -> Result<Vec<String>> {
+        let answer = self.http.get(self.urls.streams()).send().await?.error_for_status()?;
+        contract::stream_names(&answer.json().await?)
+    }
+
+    /// Waits until no stream is left.
+    ///
+    /// # Errors
+    /// When some are still there after `limit`.
+    pub async fn no_streams(&self, limit: Duration) -> Result<()> {
+        wait::until("the list of streams to be empty", limit, async || {
+            let names = self.streams().await?;
+            if names.is_empty() { Ok(Some(())) } else { bail!("still there: {}", names.join(", ")) }
+        })
+        .await
+    }
+
+    /// Waits until the multivariant playlist and the media playlists of `stream` are there and have `segments` segments.
+    ///
+    /// # Errors
+    /// When `limit` passes before.
+    pub async fn hls_ready(&self, stream: &str, segments: usize, limit: Duration) -> Result<()> {
+        let url = self.urls.hls(stream);
+        wait::until(&format!("{segments} segments at {url}"), limit, async || {
+            let playlists = crate::hls_client::renditions(&self.http, &url).await?;
+            for rendition in &playlists {
+                let playlist = crate::hls_client::media_playlist(&self.http, &rendition.url).await?;
+                if playlist.parsed.segments.len() < segments {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .await
+    }
+}
