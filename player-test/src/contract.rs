@@ -1,7 +1,9 @@
 //! All that these tests know of the server: its URLs, page queries, JSON and config keys. Nothing else in this crate may
 //! name one, so that a change of the contract is a change of this file.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde::Deserialize;
@@ -166,6 +168,8 @@ pub struct Settings {
     pub segment_ms: u32,
     /// How long a stream outlives its publisher, milliseconds.
     pub grace_ms: u32,
+    /// How long the segments of an ended stream can still be fetched, milliseconds.
+    pub linger_ms: u32,
     /// How long a peer may take to connect, milliseconds.
     pub connect_timeout_ms: u32,
     /// How long a publisher may be silent before it counts as gone, milliseconds.
@@ -179,6 +183,7 @@ impl Default for Settings {
         Self {
             segment_ms: 2000,
             grace_ms: 3000,
+            linger_ms: 1000,
             connect_timeout_ms: 10_000,
             silence_timeout_ms: 5000,
             preset: "ultrafast",
@@ -190,16 +195,87 @@ impl Settings {
     /// As the server's TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let mut file = toml::Table::new();
-        let mut set = |section: &str, key: &str, value: toml::Value| {
-            let section = file.entry(section).or_insert_with(|| toml::Table::new().into());
-            section.as_table_mut().expect("sections are tables").insert(key.to_owned(), value);
-        };
-        set("hls", "segment_ms", i64::from(self.segment_ms).into());
-        set("ingest", "grace_ms", i64::from(self.grace_ms).into());
-        set("ingest", "connect_timeout_ms", i64::from(self.connect_timeout_ms).into());
-        set("ingest", "silence_timeout_ms", i64::from(self.silence_timeout_ms).into());
-        set("transcode", "preset", self.preset.into());
-        file.to_string()
+        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset } = self;
+        let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
+        let times =
+            format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
+        let ingest = format!("[ingest]\ngrace_ms = {grace_ms}\nlinger_ms = {linger_ms}\n{times}");
+        format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n")
     }
+
+    /// From a publisher's last packet to nothing being left of its stream.
+    #[must_use]
+    pub fn until_forgotten(&self) -> Duration {
+        Duration::from_millis(u64::from(self.silence_timeout_ms + self.grace_ms + self.linger_ms))
+    }
+}
+
+/// Arguments of the server: free ports of loopback, and a config file.
+#[must_use]
+pub fn serve_arguments(config: &Path) -> Vec<OsString> {
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--media-port", "0", "--config"];
+    fixed.iter().map(OsString::from).chain([config.as_os_str().to_owned()]).collect()
+}
+
+/// What `skywave publish` is asked to send from its test source.
+#[derive(Debug, Clone)]
+pub struct TestPublish {
+    /// `vp8`, `vp9`, `h264` or `off`.
+    pub video: &'static str,
+    /// Whether there is sound.
+    pub audio: bool,
+    /// Picture size.
+    pub size: (u32, u32),
+    /// Frames per second.
+    pub fps: u32,
+    /// On air for this long; `None`: until stopped.
+    pub duration_s: Option<u32>,
+    /// Frequencies of a tone, left and right; `None`: beeps.
+    pub tone_hz: Option<(u32, u32)>,
+    /// Faults, as flags separated by blanks.
+    pub faults: String,
+}
+
+impl Default for TestPublish {
+    /// Small pictures: many publishers share two cores with all else.
+    fn default() -> Self {
+        let faults = String::new();
+        Self { video: "vp8", audio: true, size: (320, 180), fps: 30, duration_s: None, tone_hz: None, faults }
+    }
+}
+
+impl TestPublish {
+    /// The arguments of `skywave` that publish this to `whip_url`.
+    #[must_use]
+    pub fn arguments(&self, whip_url: &str) -> Vec<String> {
+        let (width, height) = self.size;
+        let size = format!("{width}x{height}");
+        let fps = self.fps.to_string();
+        let audio = if self.audio { "opus" } else { "off" };
+        let fixed = [
+            "publish", "test", whip_url, "--video", self.video, "--audio", audio, "--size", &size, "--fps",
+            &fps,
+        ];
+        let mut arguments: Vec<String> = fixed.iter().map(|one| (*one).to_owned()).collect();
+        if let Some(seconds) = self.duration_s {
+            arguments.extend(["--duration".to_owned(), format!("{seconds}s")]);
+        }
+        if let Some((left, right)) = self.tone_hz {
+            arguments.extend(["--test-sound".to_owned(), format!("tone:{left},{right}")]);
+        }
+        arguments.extend(self.faults.split_whitespace().map(str::to_owned));
+        arguments
+    }
+}
+
+/// Faults of `skywave publish`, as its flags.
+pub mod fault {
+    /// This share of RTP packets is not sent.
+    pub const LOSS_2_PERCENT: &str = "--drop-percent 2";
+    /// No RTCP sender report ever.
+    pub const NO_SENDER_REPORTS: &str = "--no-sender-reports";
+    /// Audio packets stop for five seconds.
+    pub const MUTE_20_TO_25_S: &str = "--mute-audio 20s..25s";
+    /// This share of RTP packets has its payload damaged.
+    pub const CORRUPT_5_PERCENT: &str = "--corrupt-percent 5";
 }

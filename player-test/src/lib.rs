@@ -13,6 +13,7 @@ pub mod gstreamer;
 pub mod hls_check;
 pub mod hls_client;
 pub mod mp4;
+pub mod offers;
 pub mod proc;
 pub mod process;
 pub mod publisher;

@@ -85,6 +85,13 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// Sends SIGSTOP: the process hangs until it is killed.
+pub fn freeze(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::STOP);
+    }
+}
+
 /// Sends SIGTERM; a process that is gone already is fine.
 pub fn terminate(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

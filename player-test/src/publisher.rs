@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::process::Command;
 
-use crate::contract;
+use crate::contract::{self, TestPublish};
 use crate::process::Process;
 
 /// A running `skywave publish`; it is killed when this goes.
@@ -15,15 +15,15 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes the test source (a white flash and a 1 kHz beep of 100 ms at each full second) to `whip_url` with further
-    /// flags as the command line has them, separated by blanks.
+    /// Publishes the test source (a white flash and a 1 kHz beep of 100 ms at each full second) to `whip_url`.
     ///
     /// # Errors
     /// When there is no binary.
-    pub fn test_source(whip_url: &str, flags: &str) -> Result<Self> {
+    pub fn start(whip_url: &str, what: &TestPublish) -> Result<Self> {
         let mut command = Command::new(contract::binary()?);
-        command.args(["publish", "test", whip_url]).args(flags.split_whitespace());
-        Ok(Self { process: Process::spawn(&format!("skywave publish {flags}"), command)? })
+        command.args(what.arguments(whip_url));
+        let stream = whip_url.rsplit('/').next().unwrap_or(whip_url);
+        Ok(Self { process: Process::spawn(&format!("skywave publish to {stream}"), command)? })
     }
 
     /// Its process id.

@@ -43,8 +43,13 @@ impl Server {
         let config = folder.path().join("skywave.toml");
         std::fs::write(&config, settings.to_toml())?;
         let mut command = Command::new(contract::binary()?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--media-port", "0", "--data-dir"]);
-        command.arg(folder.path().join("data")).arg("--config").arg(&config);
+        // In a folder of its own, and with no variable of the caller's that is a setting.
+        command.args(contract::serve_arguments(&config)).current_dir(folder.path());
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SKYWAVE_"))
+        {
+            command.env_remove(name);
+        }
         let mut process = Process::spawn("skywave serve", command)?;
         let base = process.line("where it listens", READY_LIMIT, contract::listening_line).await?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
@@ -97,6 +102,38 @@ impl Server {
     pub async fn streams(&self) -> Result<Vec<String>> {
         let answer = self.http.get(self.urls.streams()).send().await?.error_for_status()?;
         contract::stream_names(&answer.json().await?)
+    }
+
+    /// Waits until the stream's state is what `wanted` takes, and gives it.
+    ///
+    /// # Errors
+    /// When `limit` passes before; the text has the last state.
+    pub async fn stream_is(
+        &self,
+        stream: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&StreamInfo) -> bool,
+    ) -> Result<StreamInfo> {
+        wait::until(&format!("stream {stream} to be {what}"), limit, async || {
+            let info = self.stream(stream).await?.context("no such stream")?;
+            if wanted(&info) { Ok(Some(info)) } else { bail!("it is {info:?}") }
+        })
+        .await
+    }
+
+    /// Waits until the process holds no more than `before` did: threads, descriptors, children. Memory is not looked at.
+    ///
+    /// # Errors
+    /// When `limit` passes before; the text has both readings.
+    pub async fn holds_no_more_than(&self, before: &Reading, limit: Duration) -> Result<Reading> {
+        wait::until("the server to let go of what it held", limit, async || {
+            let now = self.reading()?;
+            let no_more =
+                now.threads <= before.threads && now.fds <= before.fds && now.children <= before.children;
+            if no_more { Ok(Some(now)) } else { bail!("before {before:?}, now {now:?}") }
+        })
+        .await
     }
 
     /// Waits until no stream is left.

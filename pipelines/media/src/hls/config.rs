@@ -1,0 +1,75 @@
+//! The knobs of the HLS output.
+
+use std::time::Duration;
+
+/// The knobs of the HLS output. Every span is checked by [`HlsConfig::sane`], so any value is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HlsConfig {
+    /// Length of a segment; segments begin at multiples of it on the stream's timeline.
+    pub segment: Duration,
+    /// Longest part of a segment.
+    pub part: Duration,
+    /// How far back a player may go (DVR).
+    pub window: Duration,
+    /// Most bytes of segments kept, listed or not. Under this pressure segments that left the playlist go first, then
+    /// the window shrinks to three target durations.
+    pub max_bytes: usize,
+    /// Most bytes of one segment: frames beyond are dropped until the next keyframe.
+    pub max_segment_bytes: usize,
+    /// How long an announced rendition without frames holds the others back.
+    pub announce_patience: Duration,
+    /// How long a rendition whose frames stopped holds the others back.
+    pub stall_patience: Duration,
+}
+
+impl Default for HlsConfig {
+    fn default() -> Self {
+        Self {
+            segment: Duration::from_secs(2),
+            part: Duration::from_millis(200),
+            window: Duration::from_secs(120),
+            max_bytes: 256 << 20,
+            max_segment_bytes: 32 << 20,
+            announce_patience: Duration::from_secs(3),
+            stall_patience: Duration::from_secs(1),
+        }
+    }
+}
+
+impl HlsConfig {
+    /// The same with every span inside its bounds: segments of 0.5 to 30 s, parts of 0.1 s to one segment, a window of at
+    /// least three target durations.
+    #[must_use]
+    pub fn sane(self) -> Self {
+        let segment = self.segment.clamp(Duration::from_millis(500), Duration::from_secs(30));
+        let bounded = Self {
+            segment,
+            part: self.part.clamp(Duration::from_millis(100), segment),
+            announce_patience: self.announce_patience.min(Duration::from_secs(60)),
+            stall_patience: self.stall_patience.min(Duration::from_secs(10)),
+            ..self
+        };
+        let day = Duration::from_secs(86_400);
+        Self { window: self.window.clamp(bounded.least_playlist(), day), ..bounded }
+    }
+
+    /// `EXT-X-TARGETDURATION` in seconds, the same for the life of every playlist (rfc8216bis section 4.4.3.1).
+    pub fn target_duration(&self) -> u64 {
+        self.segment.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    }
+
+    /// The longest segment whose `EXTINF`, rounded to the nearest second, is no more than the target duration.
+    pub(super) fn longest_segment(&self) -> Duration {
+        Duration::from_secs(self.target_duration()) + Duration::from_millis(499)
+    }
+
+    /// A playlist may not become shorter than this by removing segments (rfc8216bis section 6.2.2).
+    pub(super) fn least_playlist(&self) -> Duration {
+        Duration::from_secs(3 * self.target_duration())
+    }
+
+    /// A keyframe this much before a grid point counts as on it: a publisher that is asked in time may answer early.
+    pub(super) fn tolerance(&self) -> Duration {
+        (self.segment / 16).min(Duration::from_millis(250))
+    }
+}
