@@ -13,6 +13,7 @@ use crate::registry::{Registry, SessionGuard};
 use crate::worker::{Worker, WorkerEvent};
 use plan::Resume;
 use publisher::Publisher;
+use relay_node::clock::ClockPair;
 use relay_node::{PublisherEvent, TrackDescription};
 use skywave_media::codec::TrackKind;
 use skywave_media::fit::{OutputPlanner, VideoPlan};
@@ -130,7 +131,7 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
 impl Stream {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
-            let wake = tokio::time::Instant::from_std(relay_node::clock::to_instant(self.next_deadline()));
+            let wake = tokio::time::Instant::from_std(ClockPair::new().instant(self.next_deadline()));
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Publish(publisher)) => self.attach(publisher),
@@ -306,6 +307,7 @@ impl Stream {
                         publisher.demand_keyframe(track, now);
                     }
                 }
+                other => tracing::debug!(stream = %self.name, ?other, "ingest"),
             }
         }
     }

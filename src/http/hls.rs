@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use headers::{ETag, Header, HeaderMapExt, IfNoneMatch, IfRange, Range};
-use skywave_media::hls::{CachePolicy, Lookup, Resource};
+use skywave_media::hls::{Lookup, Resource};
 use skywave_media::name::StreamName;
 use std::io::Write;
 use std::ops::Bound;
@@ -40,7 +40,7 @@ fn found(resource: &Resource, request: &Request) -> Reply {
     };
     let headers = reply.headers_mut();
     headers.insert("etag", reply::header_value(&resource.etag));
-    headers.insert("cache-control", reply::header_value(&cache_control(resource.cache)));
+    headers.insert("cache-control", reply::header_value(&resource.cache.header_value()));
     reply
 }
 
@@ -123,18 +123,11 @@ fn gzip(plain: &Bytes) -> Bytes {
     encoder.write_all(plain).and_then(|()| encoder.finish()).map_or_else(|_| plain.clone(), Bytes::from)
 }
 
-fn cache_control(policy: CachePolicy) -> String {
-    match policy {
-        CachePolicy::Immutable { max_age_s } => format!("public, max-age={max_age_s}, immutable"),
-        CachePolicy::Short { max_age_s } => format!("public, max-age={max_age_s}"),
-        CachePolicy::NoStore => "no-store".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::stream;
+    use skywave_media::hls::CachePolicy;
     use warp::http::{HeaderMap, Method};
 
     fn request(headers: &[(&'static str, &'static str)]) -> Request {
@@ -149,7 +142,7 @@ mod tests {
     fn segment() -> Resource {
         Resource {
             content_type: "video/mp4",
-            cache: CachePolicy::Immutable { max_age_s: 60 },
+            cache: CachePolicy::Immutable,
             etag: "\"abc\"".to_owned(),
             body: Bytes::from_static(b"0123456789"),
         }
@@ -187,7 +180,7 @@ mod tests {
         let reply = found(&segment(), &request(&[("if-none-match", "\"x\", \"abc\"")]));
         assert_eq!((reply.status().as_u16(), reply.body().len()), (304, 0));
         assert_eq!(reply.headers()["etag"], "\"abc\"");
-        assert_eq!(reply.headers()["cache-control"], "public, max-age=60, immutable");
+        assert_eq!(reply.headers()["cache-control"], "public, max-age=31536000, immutable");
     }
 
     #[test]

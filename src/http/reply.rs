@@ -66,7 +66,7 @@ impl From<PathError> for Problem {
 
 impl From<OfferError> for Problem {
     fn from(error: OfferError) -> Self {
-        if error.is_client_fault() {
+        if error.is_clients_fault() {
             return Self::new(400, "Offer refused", error.to_string());
         }
         Self::new(503, "Server is full", error.to_string()).with_header("retry-after", "5")

@@ -42,7 +42,10 @@ impl HlsOutput {
     pub(crate) fn expect(&mut self, kind: TrackKind, now: Mono) {
         if !self.expects(kind) {
             let name = rendition(kind);
-            self.packager.add_rendition(name.clone(), kind, now);
+            if let Err(error) = self.packager.add_rendition(name.clone(), kind, now) {
+                tracing::error!(rendition = %name, %error, "HLS refuses a rendition");
+                return;
+            }
             self.renditions.push((kind, name));
         }
     }
@@ -97,10 +100,11 @@ impl HlsOutput {
 
 /// The video of a stream's own size is called `source`, whether it was passed through or had to be encoded.
 fn rendition(kind: TrackKind) -> RenditionName {
-    match kind {
-        TrackKind::Video => RenditionName::source(),
-        TrackKind::Audio => RenditionName::audio(),
-    }
+    let name = match kind {
+        TrackKind::Video => "source",
+        TrackKind::Audio => "audio",
+    };
+    RenditionName::new(name).expect("both are lower-case words")
 }
 
 fn hls_config(config: &config::Hls) -> HlsConfig {
@@ -108,7 +112,7 @@ fn hls_config(config: &config::Hls) -> HlsConfig {
         segment: Duration::from_millis(config.segment_ms),
         part: Duration::from_millis(config.part_ms),
         window: Duration::from_millis(config.dvr_ms),
-        window_max_bytes: config.window_max_bytes,
+        max_bytes: config.window_max_bytes,
         ..HlsConfig::default()
     }
 }

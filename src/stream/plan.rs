@@ -88,11 +88,11 @@ pub(super) fn plan_config(config: &Config) -> PlanConfig {
 pub(super) fn take_id(wall: UnixTime) -> TakeId {
     let mut millis = wall.as_micros().unsigned_abs() / 1000;
     let mut digits = Vec::new();
-    while millis > 0 {
+    while millis > 0 || digits.is_empty() {
         digits.push(char::from_digit((millis % 36) as u32, 36).unwrap_or('0'));
         millis /= 36;
     }
-    TakeId::new(digits.iter().rev().collect::<String>())
+    TakeId::new(digits.iter().rev().collect::<String>()).expect("digits and letters, thirteen at the most")
 }
 
 fn encoder(config: &Config) -> Encoder {

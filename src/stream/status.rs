@@ -120,7 +120,7 @@ impl Status {
         let counters = stream.worker.counters();
         Self {
             state,
-            since: Some(skywave_media::hls::rfc3339(stream.epoch_wall)),
+            since: Some(skywave_media::hls::date_time(stream.epoch_wall)),
             audio: publisher.and_then(audio),
             output: publisher.map(|_| output),
             publisher: publisher.map(|p| PublisherStatus { session: p.session.id().to_string() }),
@@ -174,7 +174,7 @@ fn audio(publisher: &Publisher) -> Option<Audio> {
 fn counters(stats: Option<TrackStats>) -> Counters {
     stats.map_or_else(Counters::default, |s| Counters {
         packets: s.packets,
-        packets_lost: s.lost,
+        packets_lost: s.reorder.lost,
         frames: s.frames,
         frames_dropped: s.frames_dropped,
         keyframes: s.keyframes,

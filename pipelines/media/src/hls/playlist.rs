@@ -69,7 +69,7 @@ impl Playlists<'_> {
 }
 
 /// ISO 8601 in UTC with milliseconds, as `EXT-X-PROGRAM-DATE-TIME` wants it (rfc8216bis section 4.4.4.6).
-pub(super) fn date_time(time: UnixTime) -> String {
+pub fn date_time(time: UnixTime) -> String {
     let millis = (time.as_micros() + 500).div_euclid(1000);
     let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     let (year, month, day) = civil(days);
