@@ -112,6 +112,15 @@ impl Depacketizer {
         self.codec
     }
 
+    /// The next packet has this timestamp: a frame of another one has ended. [`Self::handle_packet`] does the same; this
+    /// is for callers that want the frame before they look at the packet.
+    pub fn close_before(&mut self, timestamp: u32) {
+        match &mut self.lane {
+            Lane::Video(lane) => lane.close_before(timestamp, &mut self.output),
+            Lane::Opus(_) => {}
+        }
+    }
+
     /// The next packet in sequence order. Packets of another codec must go to another depacketizer.
     pub fn handle_packet(&mut self, packet: &Packet) {
         debug_assert_eq!(packet.codec, self.codec, "one depacketizer, one codec");

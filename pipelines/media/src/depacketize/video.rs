@@ -75,11 +75,15 @@ impl VideoLane {
         self.waiting
     }
 
-    pub(super) fn handle_packet(&mut self, packet: &Packet, output: &mut VecDeque<Depacketized>) {
-        if self.open.as_ref().is_some_and(|open| open.timestamp != packet.timestamp) {
+    pub(super) fn close_before(&mut self, timestamp: u32, output: &mut VecDeque<Depacketized>) {
+        if self.open.as_ref().is_some_and(|open| open.timestamp != timestamp) {
             // The marker bit was missing, or its packet is lost.
             self.close(output);
         }
+    }
+
+    pub(super) fn handle_packet(&mut self, packet: &Packet, output: &mut VecDeque<Depacketized>) {
+        self.close_before(packet.timestamp, output);
         let lost = std::mem::take(&mut self.lost);
         let open = self.open.get_or_insert(OpenFrame {
             timestamp: packet.timestamp,
