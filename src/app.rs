@@ -61,6 +61,9 @@ pub(crate) async fn run(
     };
     server::serve(Arc::clone(&app), listener, max_connections, stop).await;
     registry.shut_down().await;
+    drop(app);
+    // The last to hold the node closes its sessions and joins its threads.
+    drop(registry);
     Ok(())
 }
 

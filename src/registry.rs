@@ -121,7 +121,7 @@ impl Registry {
         true
     }
 
-    /// Ends all streams and then the node's threads.
+    /// Ends all streams. The node's threads end, and tell their peers, when the registry goes.
     pub(crate) async fn shut_down(&self) {
         let handles: Vec<StreamHandle> = lock(&self.streams).values().cloned().collect();
         let ends = handles.iter().map(|handle| handle.commands.send(Command::ShutDown));
@@ -138,7 +138,6 @@ impl Registry {
         if tokio::time::timeout(SHUT_DOWN, all).await.is_err() {
             tracing::warn!("some streams did not end in time");
         }
-        self.node.shutdown();
     }
 
     /// Waits until ICE and DTLS are up, so that a publisher who cannot connect disturbs nobody, then hands the
