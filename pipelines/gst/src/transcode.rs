@@ -1,1 +1,34 @@
-//! See the crate's map in ARCHITECTURE.md.
+//! One stream's transcode: coded frames in, decoded once, made continuous, coded anew.
+//!
+//! ```text
+//! source frames -> Engine(decoder, fit) -> cadence (pure: skywave_media) -> Engine(encoder) -> output frames
+//! ```
+//!
+//! What belongs here: which GStreamer elements do the work, and carrying buffers (by reference, never pixels) between
+//! them and the cadence. What does not: which picture fills which slot (`skywave_media::cadence_video`), clocks and
+//! sockets (`worker`).
+
+mod audio;
+mod engine;
+mod restart;
+mod video;
+
+pub use audio::AudioLane;
+pub use engine::{Progress, Waker};
+pub use video::VideoLane;
+
+/// Why a lane cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TranscodeError {
+    /// GStreamer would not build or start a pipeline: an element is missing, or does not take these settings.
+    #[error("cannot start {what}: {reason}")]
+    Start {
+        /// The pipeline, as `gst-launch-1.0` would take it.
+        what: String,
+        /// What GStreamer said.
+        reason: String,
+    },
+    /// The codec belongs to the other lane, or has no decoder here.
+    #[error("no decoder for {0:?} in this lane")]
+    NoDecoder(skywave_media::codec::Codec),
+}
