@@ -8,7 +8,7 @@ use crate::dtls;
 use crate::error::{NodeError, OfferError};
 use crate::id::{SessionId, random_hex};
 use crate::offer::{self, Offer};
-use crate::peer::{EventSink, Peer, PeerDefaults};
+use crate::peer::{EventSink, Opening, Peer, PeerDefaults};
 use crate::publisher::{PublishAnswer, PublishRequest, TrackDescription};
 use crate::socket;
 use crate::stats::NodeStats;
@@ -96,14 +96,17 @@ impl Node {
         let credentials = IceCreds { ufrag: random_hex(8), pass: random_hex(16) };
         let answer = self.write_answer(&offer, &credentials, &thread.candidates);
         let etag = format!("\"{}\"", random_hex(8));
-        let build = || {
-            let candidates = &thread.candidates;
-            let counters = thread.counters.clone();
-            let defaults = self.defaults.clone();
-            Peer::new(id.clone(), request.stream, &offer, credentials, candidates, sink, counters, defaults)
+        let opening = Opening {
+            id: id.clone(),
+            stream: request.stream,
+            credentials,
+            candidates: &thread.candidates,
+            sink,
+            counters: thread.counters.clone(),
+            defaults: self.defaults.clone(),
         };
         // The offer is judged, so str0m has no reason to panic; should it, the client is told and nothing else suffers.
-        let Ok(peer) = catch_unwind(AssertUnwindSafe(build)) else {
+        let Ok(peer) = catch_unwind(AssertUnwindSafe(|| Peer::new(&offer, opening))) else {
             lock(&self.sessions).remove(&id);
             return Err(OfferError::Internal("the WebRTC engine failed".to_owned()));
         };

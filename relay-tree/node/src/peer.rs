@@ -67,6 +67,19 @@ pub(crate) struct Outgoing {
     pub(crate) contents: DatagramSend,
 }
 
+/// What a new session gets from its node, beside the offer.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) stream: String,
+    pub(crate) credentials: IceCreds,
+    /// The addresses that peers send to.
+    pub(crate) candidates: &'a [SocketAddr],
+    pub(crate) sink: EventSink,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) defaults: Arc<PeerDefaults>,
+}
+
 /// One publisher.
 pub(crate) struct Peer {
     pub(crate) id: SessionId,
@@ -101,17 +114,9 @@ struct Track {
 }
 
 impl Peer {
-    /// A session that answers `offer`. `candidates` are the addresses that peers send to.
-    pub(crate) fn new(
-        id: SessionId,
-        stream: String,
-        offer: &Offer,
-        credentials: IceCreds,
-        candidates: &[SocketAddr],
-        sink: EventSink,
-        counters: Arc<Counters>,
-        defaults: Arc<PeerDefaults>,
-    ) -> Self {
+    /// A session that answers `offer`.
+    pub(crate) fn new(offer: &Offer, opening: Opening<'_>) -> Self {
+        let Opening { id, stream, credentials, candidates, sink, counters, defaults } = opening;
         let now = Instant::now();
         let ufrag = credentials.ufrag.clone();
         let mut rtc = rtc_config(offer, credentials, &defaults).build(now);

@@ -67,11 +67,10 @@ const MAX_PENDING_KEYFRAMES: usize = 1_024;
 impl ThreadHandle {
     /// False when the thread is gone.
     pub(crate) fn send(&self, command: Command) -> bool {
-        if matches!(command, Command::Keyframe(..)) {
-            if self.pending_keyframes.fetch_add(1, Relaxed) >= MAX_PENDING_KEYFRAMES {
-                self.pending_keyframes.fetch_sub(1, Relaxed);
-                return true;
-            }
+        let keyframe = matches!(command, Command::Keyframe(..));
+        if keyframe && self.pending_keyframes.fetch_add(1, Relaxed) >= MAX_PENDING_KEYFRAMES {
+            self.pending_keyframes.fetch_sub(1, Relaxed);
+            return true;
         }
         self.commands.send(command).is_ok() && self.waker.wake().is_ok()
     }
