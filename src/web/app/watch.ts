@@ -133,8 +133,8 @@ class WatchPage {
     setText(byId('latency', HTMLElement), playing ? (behind === null ? 'Live' : latency(behind)) : '–');
     const rate = this.#player?.path?.stats().bitrateBps ?? null;
     const picture = size(video.videoWidth, video.videoHeight);
-    const parts = [picture === '–' ? 'sound only' : picture, rate === null ? '' : bitrate(rate)];
-    setText(byId('quality', HTMLElement), playing ? parts.filter((part) => part !== '').join(' · ') : '');
+    setText(byId('quality-size', HTMLElement), playing ? (picture === '–' ? 'sound only' : picture) : '');
+    setText(byId('quality-rate', HTMLElement), playing && rate !== null ? ` · ${bitrate(rate)}` : '');
     show(byId('sound-only', HTMLElement), playing && video.videoWidth === 0);
   }
 
