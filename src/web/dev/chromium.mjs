@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-export async function launch(extra = []) {
+export async function launch(extra = [], { fakeDevices = true } = {}) {
   const profile = await mkdtemp(path.join(tmpdir(), 'skywave-dev-chromium-'));
   const args = [
     '--headless',
@@ -15,7 +15,8 @@ export async function launch(extra = []) {
     '--disable-sync',
   ]
     .concat(['--disable-background-networking', '--disable-component-update', '--remote-debugging-pipe'])
-    .concat(['--use-fake-device-for-media-stream', '--disable-features=WebRtcHideLocalIpsWithMdns'])
+    .concat(fakeDevices ? ['--use-fake-device-for-media-stream'] : ['--use-fake-ui-for-media-stream'])
+    .concat(['--disable-features=WebRtcHideLocalIpsWithMdns'])
     .concat([`--user-data-dir=${profile}`, ...extra, 'about:blank']);
   const child = spawn('chromium', args, { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
   const [, , , input, output] = child.stdio;
@@ -100,13 +101,13 @@ async function openTab(
       await call('Page.navigate', { url: address });
       await tab.until('document.readyState === "complete"');
     },
-    /** Evaluates an expression (awaited) with a user's gesture. */
-    async run(expression) {
+    /** Evaluates an expression (awaited), as if a person had just touched the page unless told otherwise. */
+    async run(expression, userGesture = true) {
       const { result, exceptionDetails } = await call('Runtime.evaluate', {
         expression,
         awaitPromise: true,
         returnByValue: true,
-        userGesture: true,
+        userGesture,
       });
       if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
       return result.value;
@@ -115,7 +116,7 @@ async function openTab(
     async until(expression, seconds = 15) {
       const end = Date.now() + seconds * 1000;
       for (;;) {
-        const value = await tab.run(expression).catch(() => false);
+        const value = await tab.run(expression, false).catch(() => false);
         if (value) return value;
         if (Date.now() > end) {
           const body = await tab.run('JSON.stringify(document.body.dataset)').catch(String);

@@ -18,6 +18,8 @@ const { origin, stop } = await serve();
 const browser = await launch([
   '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
+  // A name that is not localhost: pages under it are not secure contexts.
+  '--host-resolver-rules=MAP lan.test 127.0.0.1',
 ]);
 const answerer = await browser.open(`${origin}/dev/answerer`);
 
@@ -213,6 +215,91 @@ const scenarios = {
     const unknown = await browser.open(`${origin}/publish/demo?video=h265&fps=1000`);
     assert.match(await unknown.run('document.getElementById("notice").textContent'), /video=h265, fps=1000/);
     await unknown.close();
+  },
+
+  async 'publish: an insecure page says so, and the test picture still works'() {
+    const lan = origin.replace('127.0.0.1', 'lan.test');
+    const tab = await browser.open(`${lan}/publish/demo?autostart=1`);
+    await tab.until('document.body.dataset.errorCode === "insecure-page"');
+    await tab.run('document.querySelector("input[value=canvas]").click()');
+    await tab.until('!document.getElementById("preview").paused');
+    await tab.run(click('go'));
+    await tab.state('live');
+    await tab.run(click('copy-hls'));
+    await tab.until('document.getElementById("copy-hls").textContent === "Copied"');
+    assert.deepEqual(tab.complaints, []);
+    await tab.close();
+  },
+
+  async 'publish: devices refused and missing'() {
+    // No fake device and nobody to answer the question: as on a server without a camera.
+    const bare = await launch([], { fakeDevices: false });
+    try {
+      const missing = await bare.open(`${origin}/publish/demo?autostart=1`);
+      await missing.until('document.body.dataset.errorCode === "device-missing"');
+      await missing.close();
+    } finally {
+      await bare.close();
+    }
+    const strict = await launch(['--deny-permission-prompts']);
+    try {
+      const refused = await strict.open(`${origin}/publish/demo?autostart=1`, LOOKS[2][1]);
+      await refused.until('document.body.dataset.errorCode === "device-refused"');
+      await refused.screenshot(path.join(shots, 'publish-device-refused.png'));
+      await refused.close();
+    } finally {
+      await strict.close();
+    }
+  },
+
+  async 'watch: sound blocked until a touch'() {
+    const strict = await launch(['--autoplay-policy=document-user-activation-required']);
+    try {
+      await post('streams', [LIVE]);
+      await post('hls/demo/start');
+      const tab = await strict.open(`${origin}/watch/demo`);
+      await tab.state('playing', 40);
+      await tab.screenshot(path.join(shots, 'watch-unmute.png'), false);
+      await tab.until('document.getElementById("video").muted && !document.getElementById("unmute").hidden');
+      await tab.run(click('unmute'));
+      await pause(500);
+      assert.equal(await tab.run('document.getElementById("video").muted'), false);
+      assert.equal(await tab.run('document.getElementById("unmute").hidden'), true);
+      await tab.state('playing');
+    } finally {
+      await strict.close();
+      await post('hls/demo/stop');
+      await post('streams', []);
+    }
+  },
+
+  async 'watch reads the clock in the test picture'() {
+    const tab = await browser.open(`${origin}/watch/clock?autoplay=0`);
+    await tab.run(`new Promise((resolve) => {
+      const frame = document.createElement('iframe');
+      frame.src = '/publish/clock?source=canvas&resolution=360p';
+      frame.onload = resolve;
+      document.body.append(frame);
+    })`);
+    await tab.run(`(async () => {
+      const inner = document.querySelector('iframe').contentDocument;
+      while (!inner.getElementById('preview').srcObject) await new Promise((resolve) => setTimeout(resolve, 50));
+      video.srcObject = inner.getElementById('preview').srcObject;
+      video.muted = true;
+      await video.play();
+    })()`);
+    await tab.until('window.skywave.pictureDelayMs() !== null');
+    const delays = await tab.run(`(async () => {
+      const delays = [];
+      for (let i = 0; i < 20; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 40));
+        delays.push(window.skywave.pictureDelayMs());
+      }
+      return delays;
+    })()`);
+    console.log(`    delays ${delays.join(' ')} ms`);
+    assert.ok(delays.filter((delay) => delay !== null && delay >= 0 && delay < 1000).length >= 18);
+    await tab.close();
   },
 
   async 'watch offline, then on air, then gone, then back'() {
