@@ -52,7 +52,7 @@ class WatchPage {
       onMutedByBrowser: () => this.#controls.offerSound(),
     });
     this.#controls = new Controls(this.#video, {
-      onPlay: () => this.#player.start(),
+      onPlay: () => this.#player.resume(),
       onPause: () => {
         this.#video.pause();
         this.#player.stop();
@@ -63,6 +63,8 @@ class WatchPage {
     this.#fillPage();
     byId('big-play', HTMLButtonElement).addEventListener('click', () => this.#player.start());
     byId('again', HTMLButtonElement).addEventListener('click', () => this.#player.start());
+    this.#video.addEventListener('pause', () => this.#controls.showPlaying(false));
+    this.#video.addEventListener('play', () => this.#controls.showPlaying(true));
     window.setInterval(() => this.#readout(), READOUT_MS);
     whileVisible(INFO_MS, () => this.#askForInfo());
     this.#show('idle', '');

@@ -324,6 +324,26 @@ const scenarios = {
     await post('hls/demo/start');
     await tab.state('playing', 40);
     assert.equal(await tab.run('window.skywave.hls !== null'), true);
+    // Faults inside of the player must not be seen for long.
+    for (const [type, details] of [
+      ['mediaError', 'bufferAppendError'],
+      ['mediaError', 'bufferAppendError'],
+      ['networkError', 'fragLoadTimeOut'],
+      ['otherError', 'internalException'],
+    ]) {
+      await tab.run(
+        `window.skywave.hls.trigger('hlsError', { type: '${type}', details: '${details}', fatal: true })`,
+      );
+      const frames = await tab.run('window.mark = video.currentTime');
+      await tab.until(
+        `document.body.dataset.state === "playing" && !video.paused && Math.abs(video.currentTime - ${frames}) > 0.7`,
+        30,
+      );
+    }
+    await tab.run('video.pause()');
+    await tab.until('document.getElementById("play").getAttribute("aria-label") === "Play"');
+    await tab.run(click('play'));
+    await tab.until('!video.paused');
     await tab.run(click('play'));
     await tab.state('idle');
     await tab.run(click('big-play'));

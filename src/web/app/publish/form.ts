@@ -33,7 +33,7 @@ const CODEC_HELP: Record<VideoCodec, string> = {
 
 export class SettingsForm {
   onChange: () => void = () => {};
-  onDevice: (kind: 'camera' | 'microphone') => void = () => {};
+  onDevice: () => void = () => {};
 
   readonly #radios = [...document.querySelectorAll<HTMLInputElement>('input[name="source"]')];
   readonly #audio = byId('audio', HTMLInputElement);
@@ -64,8 +64,7 @@ export class SettingsForm {
     this.#write();
     this.#form.addEventListener('submit', (event) => event.preventDefault());
     this.#form.addEventListener('change', (event) => {
-      if (event.target === this.#camera) this.onDevice('camera');
-      else if (event.target === this.#microphone) this.onDevice('microphone');
+      if (event.target === this.#camera || event.target === this.#microphone) this.onDevice();
       else {
         this.#read();
         this.#write();
