@@ -66,7 +66,7 @@ class Card {
 
 function stateWords(state: StreamInfo['state']): [string, string] {
   if (state === 'live') return ['Live', 'live'];
-  if (state === 'waiting') return ['Waiting for its publisher', 'warn'];
+  if (state === 'waiting') return ['Waiting', 'warn'];
   return ['Starting', 'warn'];
 }
 
@@ -86,9 +86,9 @@ function soundWords({ audio }: StreamInfo): string {
 }
 
 function outputWords({ output, video }: StreamInfo): string {
-  if (output === null || output.video === null || video === null) return 'HLS, sound only';
-  const how = output.video === 'passthrough' ? 'picture passed through' : 'picture re-encoded';
-  return output.width && output.height ? `HLS ${size(output.width, output.height)}, ${how}` : `HLS, ${how}`;
+  if (output === null || output.video === null || video === null) return 'sound only';
+  const how = output.video === 'passthrough' ? 'passed through' : 're-encoded';
+  return output.width && output.height ? `${size(output.width, output.height)}, ${how}` : how;
 }
 
 const cards = new Map<string, Card>();

@@ -89,7 +89,7 @@ class PublishPage {
     this.#mute.addEventListener('click', () => this.#toggle('audio'));
     this.#blank.addEventListener('click', () => this.#toggle('video'));
     this.#form.onChange = () => void this.#settingsChanged();
-    this.#form.onDevice = (kind) => void this.#deviceChanged(kind);
+    this.#form.onDevice = () => void this.#deviceChanged();
     // Browsers start sound only after a touch; the test tone and the level wait for it.
     document.addEventListener('pointerdown', () => void this.#audioContext?.resume());
     document.addEventListener('keydown', () => void this.#audioContext?.resume());
@@ -116,16 +116,11 @@ class PublishPage {
     if (!this.#publisher.running) await this.#previewIfHarmless();
   }
 
-  async #deviceChanged(kind: 'camera' | 'microphone'): Promise<void> {
+  async #deviceChanged(): Promise<void> {
     if (this.#capture === null) return;
     const muted = { video: this.#isOff('video'), audio: this.#isOff('audio') };
     const fresh = await this.#refresh();
-    if (fresh === null) {
-      if (this.#publisher.running) {
-        this.#publisher.stop(deviceFailure('NotReadableError', [kind]));
-      }
-      return;
-    }
+    if (fresh === null) return;
     for (const track of [fresh.video, fresh.audio]) {
       if (track === null) continue;
       track.enabled = !muted[track.kind as 'audio' | 'video'];
@@ -167,7 +162,8 @@ class PublishPage {
       this.#capture = await capture(options);
     } catch (error) {
       const failure = error instanceof CaptureFailed ? error.failure : deviceFailure(String(error), []);
-      this.#show('failed', failure);
+      if (this.#publisher.running) this.#publisher.stop(failure);
+      else this.#show('failed', failure);
       return null;
     }
     await this.#form.listDevices();

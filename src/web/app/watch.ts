@@ -52,7 +52,7 @@ class WatchPage {
       onMutedByBrowser: () => this.#controls.offerSound(),
     });
     this.#controls = new Controls(this.#video, {
-      onPlay: () => this.#player.start(),
+      onPlay: () => this.#player.resume(),
       onPause: () => {
         this.#video.pause();
         this.#player.stop();
@@ -63,6 +63,8 @@ class WatchPage {
     this.#fillPage();
     byId('big-play', HTMLButtonElement).addEventListener('click', () => this.#player.start());
     byId('again', HTMLButtonElement).addEventListener('click', () => this.#player.start());
+    this.#video.addEventListener('pause', () => this.#controls.showPlaying(false));
+    this.#video.addEventListener('play', () => this.#controls.showPlaying(true));
     window.setInterval(() => this.#readout(), READOUT_MS);
     whileVisible(INFO_MS, () => this.#askForInfo());
     this.#show('idle', '');
@@ -133,8 +135,8 @@ class WatchPage {
     setText(byId('latency', HTMLElement), playing ? (behind === null ? 'Live' : latency(behind)) : '–');
     const rate = this.#player?.path?.stats().bitrateBps ?? null;
     const picture = size(video.videoWidth, video.videoHeight);
-    const parts = [picture === '–' ? 'sound only' : picture, rate === null ? '' : bitrate(rate)];
-    setText(byId('quality', HTMLElement), playing ? parts.filter((part) => part !== '').join(' · ') : '');
+    setText(byId('quality-size', HTMLElement), playing ? (picture === '–' ? 'sound only' : picture) : '');
+    setText(byId('quality-rate', HTMLElement), playing && rate !== null ? ` · ${bitrate(rate)}` : '');
     show(byId('sound-only', HTMLElement), playing && video.videoWidth === 0);
   }
 

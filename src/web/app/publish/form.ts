@@ -33,7 +33,7 @@ const CODEC_HELP: Record<VideoCodec, string> = {
 
 export class SettingsForm {
   onChange: () => void = () => {};
-  onDevice: (kind: 'camera' | 'microphone') => void = () => {};
+  onDevice: () => void = () => {};
 
   readonly #radios = [...document.querySelectorAll<HTMLInputElement>('input[name="source"]')];
   readonly #audio = byId('audio', HTMLInputElement);
@@ -53,7 +53,7 @@ export class SettingsForm {
     this.#settings = settings;
     for (const resolution of RESOLUTIONS)
       this.#resolution.append(make('option', { value: resolution }, resolution));
-    for (const fps of FRAME_RATES) this.#fps.append(make('option', { value: String(fps) }, String(fps)));
+    for (const fps of FRAME_RATES) this.#fps.append(make('option', { value: String(fps) }, `${fps} fps`));
     const offered = new Set<VideoCodec>(sendable(sendCapabilities()));
     for (const codec of VIDEO_CODECS) {
       // A codec that the address asks for stays visible, so that its failure can be understood.
@@ -64,8 +64,7 @@ export class SettingsForm {
     this.#write();
     this.#form.addEventListener('submit', (event) => event.preventDefault());
     this.#form.addEventListener('change', (event) => {
-      if (event.target === this.#camera) this.onDevice('camera');
-      else if (event.target === this.#microphone) this.onDevice('microphone');
+      if (event.target === this.#camera || event.target === this.#microphone) this.onDevice();
       else {
         this.#read();
         this.#write();
@@ -154,7 +153,7 @@ export class SettingsForm {
     if (video !== 'off') this.#codec.value = video;
     const picture = video !== 'off';
     for (const control of [this.#resolution, this.#fps, this.#codec]) control.disabled = !picture;
-    setText(this.#audioLabel, source === 'canvas' ? 'Test tone (a beep every second)' : 'Microphone');
+    setText(this.#audioLabel, source === 'canvas' ? 'Test tone' : 'Microphone');
     const rate = picture ? ` Up to ${bitrate(maxVideoBitrateBps(resolution, fps, video))}.` : '';
     setText(this.#codecHelp, picture ? `${CODEC_HELP[video]}${rate}` : 'No picture is sent.');
     this.#showRows();

@@ -176,7 +176,11 @@ export class Publisher {
     if (error instanceof HandshakeFailed) return retry(handshakeFailed());
     if (error instanceof IceFailed) {
       // The answer brought ICE servers that this attempt did not have: one more try is worth it.
-      return retry(iceFailed(window.location.hostname), 0, this.#iceServers.length > knownServers);
+      return retry(
+        iceFailed(window.location.hostname, error.addresses),
+        0,
+        this.#iceServers.length > knownServers,
+      );
     }
     return giveUp(badAnswer(error instanceof Error ? error.message : String(error)));
   }

@@ -4,7 +4,13 @@
 
 import { preferences } from '../pure/codecs.ts';
 import type { IceServer } from '../pure/link.ts';
-import { announceStereo, askForStereo, refusedKinds, refusesEverything } from '../pure/sdp.ts';
+import {
+  announceStereo,
+  askForStereo,
+  candidateAddresses,
+  refusedKinds,
+  refusesEverything,
+} from '../pure/sdp.ts';
 import { audioBitrateBps, maxVideoBitrateBps, type Settings } from '../pure/settings.ts';
 import { readSendStats, type SendReadout, type Stat } from '../pure/stats.ts';
 import { deleteSession, postOffer, WhipNonsense, type WhipResource } from './whip.ts';
@@ -16,7 +22,16 @@ const CONNECT_DEADLINE_MS = 12_000;
 /** A phone that changes from Wi-Fi to mobile data recovers within this time, or needs a new session. */
 const DISCONNECTED_GRACE_MS = 4_000;
 
-export class IceFailed extends Error {}
+/** No path for media; the addresses are those of the server that were tried. */
+export class IceFailed extends Error {
+  readonly addresses: string[];
+
+  constructor(addresses: string[]) {
+    super('no media connection');
+    this.addresses = addresses;
+  }
+}
+
 export class HandshakeFailed extends Error {}
 export class CodecMissing extends Error {}
 
@@ -230,6 +245,8 @@ function connected(pc: RTCPeerConnection, signal: AbortSignal): Promise<void> {
     const iceStands = pc.iceConnectionState === 'connected' || pc.iceConnectionState === 'completed';
     const failed = pc.connectionState === 'failed' || pc.connectionState === 'closed' || expired;
     if (!failed) return false;
-    throw iceStands ? new HandshakeFailed() : new IceFailed();
+    throw iceStands
+      ? new HandshakeFailed()
+      : new IceFailed(candidateAddresses(pc.remoteDescription?.sdp ?? ''));
   });
 }

@@ -7,6 +7,9 @@ import { retryAfterMs } from '../pure/retry.ts';
 /** How long the server may take to answer an offer. */
 const ANSWER_DEADLINE_MS = 10_000;
 
+/** A session that is over anyway is not waited for longer than this. */
+const DELETE_DEADLINE_MS = 3_000;
+
 /** The server answered, but not with 201. */
 export class WhipRefused extends Error {
   readonly problem: Problem;
@@ -80,7 +83,7 @@ export async function deleteSession(location: URL, leaving: boolean): Promise<bo
     const response = await fetch(location, {
       method: 'DELETE',
       keepalive: leaving,
-      ...(leaving ? {} : { signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) }),
+      ...(leaving ? {} : { signal: AbortSignal.timeout(DELETE_DEADLINE_MS) }),
     });
     return response.ok || response.status === 404 || response.status === 410;
   } catch {

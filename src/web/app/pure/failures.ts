@@ -108,12 +108,17 @@ export function noWebRtc(): Failure {
   };
 }
 
-/** The network path for media could not be made (ICE), although the server answered over HTTP. */
-export function iceFailed(hostname: string): Failure {
+/**
+ * The network path for media could not be made (ICE), although the server answered over HTTP.
+ *
+ * @param addresses what the server named as its own, `192.0.2.7:8190/udp`
+ */
+export function iceFailed(hostname: string, addresses: readonly string[]): Failure {
+  const tried = addresses.slice(0, 4).join(', ');
   return {
     code: 'ice-failed',
     title: 'The server answered, but no media connection came about.',
-    hint: `UDP port ${MEDIA_PORT} (and the next ones) of ${hostname} must be reachable from here: look at firewalls, at the port mapping of a router or container, and at the server's advertised addresses. "skywave doctor" on the server says more.`,
+    hint: `UDP port ${MEDIA_PORT} (and the next ones) of ${hostname} must be reachable from here. ${tried === '' ? 'The server named no address of its own' : `The server named ${tried}`}: look at its advertised addresses, at firewalls, and at the port mapping of a router or container. "skywave doctor" on the server says more.`,
   };
 }
 

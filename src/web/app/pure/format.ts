@@ -2,8 +2,8 @@
 
 export function bitrate(bps: number | null | undefined): string {
   if (bps === null || bps === undefined || !Number.isFinite(bps) || bps < 0) return '–';
-  if (bps < 999_500) return `${Math.round(bps / 1000)} kbit/s`;
-  return `${(bps / 1_000_000).toFixed(1)} Mbit/s`;
+  if (bps < 999_500) return `${Math.round(bps / 1000)}\u00a0kbit/s`;
+  return `${(bps / 1_000_000).toFixed(1)}\u00a0Mbit/s`;
 }
 
 /** `90` -> `1:30`, `3700` -> `1:01:40`. */
@@ -35,5 +35,5 @@ export function milliseconds(seconds: number | null): string {
 }
 
 export function size(width: number | null, height: number | null): string {
-  return width && height ? `${width} × ${height}` : '–';
+  return width && height ? `${width}\u00a0×\u00a0${height}` : '–';
 }

@@ -61,6 +61,18 @@ export function askForStereo(answer: string, bitrateBps: number): string {
   return setOpusFmtp(answer, { stereo: '1', maxaveragebitrate: String(Math.round(bitrateBps)) });
 }
 
+/** Where the peer can be reached, as `address:port/protocol`, each once and in the order given (RFC 8839 section 5.1). */
+export function candidateAddresses(sdp: string): string[] {
+  const addresses = new Set<string>();
+  for (const line of sdp.split(/\r?\n/)) {
+    const candidate = /^a=candidate:\S+ \d+ (udp|tcp) \d+ (\S+) (\d+) typ /i.exec(line);
+    if (candidate === null) continue;
+    const [, protocol = '', address = '', port = ''] = candidate;
+    addresses.add(`${address.includes(':') ? `[${address}]` : address}:${port}/${protocol.toLowerCase()}`);
+  }
+  return [...addresses];
+}
+
 /** Does the description refuse (port 0) every media section? Then nothing would ever flow. */
 export function refusesEverything(answer: string): boolean {
   const sections = answer.split(/\r?\n/).filter((line) => line.startsWith('m='));

@@ -107,6 +107,10 @@ export class HlsjsPath implements PlaybackPath {
       if (nowMs - this.#lastMediaErrorMs > MEDIA_ERROR_WINDOW_MS) {
         this.#lastMediaErrorMs = nowMs;
         hls.recoverMediaError();
+        // The new source begins paused (HTML standard, media element load algorithm).
+        this.#video?.play().catch(() => {
+          // No sound without a touch: the bar's play button is there.
+        });
       } else {
         this.#end('broken', reason);
       }

@@ -77,6 +77,16 @@ export class Player {
     void this.#loop(this.#run.signal);
   }
 
+  /** Goes on after a pause that did not come from here (media keys, picture in picture), or starts. */
+  resume(): void {
+    if (this.#path === null) {
+      this.start();
+      return;
+    }
+    this.#path.seekToLive();
+    void this.#play(this.#run.signal);
+  }
+
   /** Stops loading; the element keeps its last picture until the next start. */
   stop(): void {
     this.#run.abort();
@@ -154,7 +164,8 @@ export class Player {
       const info = await getStream(this.#stream);
       return info !== null && info.state !== 'waiting';
     } catch {
-      return false;
+      // The API may be closed to viewers: then the playlist alone decides.
+      return true;
     }
   }
 

@@ -1,0 +1,259 @@
+/**
+ * A stand-in for the Skywave server, for work on the pages: serves dist/ with the real security headers, a made-up
+ * API, HLS made by ffmpeg, and WHIP answered by a page of its own (`/dev/answerer`, to be kept open in a tab).
+ *
+ *     node dev/server.mjs [port]
+ *
+ * Controls, for `drive.mjs` and for curl: POST /dev/streams (JSON list), /dev/hls/{stream}/start|stop,
+ * /dev/whip ({"mode": "answer" | "blackhole" | "refuse", "status": 503, ..}), GET /dev/log.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const dist = path.join(here, '..', 'dist');
+const CSP =
+  "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; connect-src 'self'; img-src 'self' data:; style-src 'self'";
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
+  '.m3u8': 'application/vnd.apple.mpegurl',
+  '.m4s': 'video/mp4',
+  '.mp4': 'video/mp4',
+};
+
+/** An answering peer. Keeps the sessions so that a test can end them as a server would. */
+const ANSWERER = `<!doctype html><title>answerer</title><script>
+const sessions = new Map();
+async function answer({ id, sdp }) {
+  const pc = new RTCPeerConnection();
+  sessions.set(id, pc);
+  // Sound is decoded only when somebody listens.
+  pc.ontrack = ({ track }) => { const audio = new Audio(); audio.srcObject = new MediaStream([track]); audio.play().catch(() => {}); };
+  await pc.setRemoteDescription({ type: 'offer', sdp });
+  await pc.setLocalDescription(await pc.createAnswer());
+  while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => pc.addEventListener('icegatheringstatechange', resolve, { once: true }));
+  return pc.localDescription.sdp;
+}
+function endAll() { for (const pc of sessions.values()) pc.close(); sessions.clear(); }
+async function inbound(id) {
+  const out = {};
+  for (const stat of (await sessions.get(id).getStats()).values()) if (stat.type === 'inbound-rtp') out[stat.kind] = { packets: stat.packetsReceived, frames: stat.framesDecoded, width: stat.frameWidth, height: stat.frameHeight, level: stat.audioLevel, energy: stat.totalAudioEnergy };
+  return out;
+}
+(async () => { for (;;) { try {
+  const response = await fetch('/dev/offers');
+  if (response.status !== 200) continue;
+  const offer = await response.json();
+  if (offer.end) { sessions.get(offer.end)?.close(); sessions.delete(offer.end); continue; }
+  let body; try { body = await answer(offer); } catch (error) { body = 'error ' + error; }
+  await fetch('/dev/answers/' + offer.id, { method: 'POST', body });
+} catch { await new Promise((resolve) => setTimeout(resolve, 300)); } } })();
+</script>`;
+
+const log = [];
+let streams = [];
+let whip = { mode: 'answer' };
+let nextId = 1;
+const offers = [];
+let offerWaiter = null;
+const answers = new Map();
+const hls = new Map();
+
+function pushOffer(offer) {
+  offers.push(offer);
+  offerWaiter?.();
+}
+
+function problem(response, status, title, detail, headers = {}) {
+  response.writeHead(status, { 'Content-Type': 'application/problem+json', ...headers });
+  response.end(JSON.stringify({ type: 'about:blank', title, status, detail }));
+}
+
+function json(response, value) {
+  response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  response.end(JSON.stringify(value));
+}
+
+async function body(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
+async function file(response, name, headers = {}) {
+  try {
+    const content = await readFile(name);
+    const type = TYPES[path.extname(name)] ?? 'application/octet-stream';
+    response.writeHead(200, { 'Content-Type': type, ...headers });
+    response.end(content);
+  } catch {
+    problem(response, 404, 'Not found', 'There is no such file.');
+  }
+}
+
+const page = (response, name) =>
+  file(response, path.join(dist, `${name}.html`), {
+    'Content-Security-Policy': CSP,
+    'Cache-Control': 'no-cache',
+  });
+
+async function startHls(stream, { ladder = true } = {}) {
+  await stopHls(stream);
+  const folder = await mkdtemp(path.join(tmpdir(), 'skywave-dev-hls-'));
+  await mkdir(path.join(folder, 'v'), { recursive: true });
+  const split = ladder ? ['-var_stream_map', 'a:0,agroup:sound,default:yes v:0,agroup:sound'] : [];
+  const args = ['-loglevel', 'error', '-re', '-f', 'lavfi', '-i', 'testsrc2=size=640x360:rate=25']
+    .concat(['-re', '-f', 'lavfi', '-i', 'sine=frequency=1000:sample_rate=48000:beep_factor=4'])
+    .concat(['-map', '0:v', '-map', '1:a', '-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency'])
+    .concat(['-pix_fmt', 'yuv420p', '-g', '50', '-b:v', '600k', '-c:a', 'aac', '-ac', '2', '-b:a', '96k'])
+    .concat(['-f', 'hls', '-hls_time', '2', '-hls_list_size', '8', '-hls_segment_type', 'fmp4'])
+    .concat(['-hls_flags', 'delete_segments+program_date_time+independent_segments', ...split])
+    .concat(['-master_pl_name', 'index.m3u8', '-hls_fmp4_init_filename', 'init-%v.mp4'])
+    .concat([
+      '-hls_segment_filename',
+      path.join(folder, 'seg-%v-%d.m4s'),
+      path.join(folder, 'media-%v.m3u8'),
+    ]);
+  hls.set(stream, { folder, child: spawn('ffmpeg', args, { stdio: ['ignore', 'inherit', 'inherit'] }) });
+}
+
+/** @param how `gone` takes the files away; `ended` leaves a playlist with EXT-X-ENDLIST, `frozen` one without. */
+async function stopHls(stream, how = 'gone') {
+  const running = hls.get(stream);
+  if (running === undefined) return;
+  const { child, folder } = running;
+  if (child.exitCode === null && child.signalCode === null) {
+    const closed = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(how === 'ended' ? 'SIGINT' : 'SIGKILL');
+    await closed;
+  }
+  if (how !== 'gone') return;
+  hls.delete(stream);
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function onWhip(request, response, stream) {
+  const sdp = await body(request);
+  log.push({ what: 'offer', stream, sdp });
+  if (whip.mode === 'refuse') {
+    problem(response, whip.status, whip.title, whip.detail, whip.headers);
+    return;
+  }
+  const id = String(nextId++);
+  const answer = await new Promise((resolve) => {
+    answers.set(id, resolve);
+    // Without the browser's candidates nobody finds it from the other side either.
+    pushOffer({ id, sdp: whip.mode === 'blackhole' ? sdp.replace(/^a=candidate:.*\r\n/gm, '') : sdp });
+  });
+  const blackhole = (text) =>
+    text
+      .replace(/^(a=candidate:\S+ \d+ udp \d+) \S+ \d+/gim, '$1 192.0.2.1 9')
+      .replace(/^a=end-of.*\r\n/gim, '');
+  response.writeHead(201, {
+    'Content-Type': 'application/sdp',
+    Location: `/whip/${stream}/${id}`,
+    ETag: `"${id}"`,
+    Link: '<stun:127.0.0.1:3478>; rel="ice-server"',
+    'Access-Control-Expose-Headers': 'Location, ETag, Link',
+  });
+  response.end(whip.mode === 'blackhole' ? blackhole(answer) : answer);
+}
+
+async function onDev(request, response, parts) {
+  const [, what, ...rest] = parts;
+  if (what === 'answerer') {
+    response.writeHead(200, { 'Content-Type': 'text/html' });
+    response.end(ANSWERER);
+  } else if (what === 'offers') {
+    if (offers.length === 0) {
+      await new Promise((resolve) => {
+        offerWaiter = resolve;
+        setTimeout(resolve, 5000).unref();
+      });
+    }
+    const offer = offers.shift();
+    if (offer === undefined) response.writeHead(204).end();
+    else json(response, offer);
+  } else if (what === 'answers') {
+    answers.get(rest[0])?.(await body(request));
+    answers.delete(rest[0]);
+    response.writeHead(204).end();
+  } else if (what === 'log') {
+    json(response, log);
+  } else if (what === 'streams') {
+    streams = JSON.parse(await body(request));
+    response.writeHead(204).end();
+  } else if (what === 'whip') {
+    whip = JSON.parse(await body(request));
+    response.writeHead(204).end();
+  } else if (what === 'hls') {
+    if (rest[1] === 'start') await startHls(rest[0]);
+    else await stopHls(rest[0], rest[2]);
+    response.writeHead(204).end();
+  } else {
+    problem(response, 404, 'Not found', '');
+  }
+}
+
+async function handle(request, response) {
+  const url = new URL(request.url, 'http://localhost');
+  const parts = url.pathname.split('/').slice(1);
+  const [first, second, third] = parts;
+  if (first === 'dev') return onDev(request, response, parts);
+  if (url.pathname === '/') return page(response, 'index');
+  if (first === 'publish' || first === 'watch') return page(response, first);
+  if (first === 'assets') {
+    const name = path.join(dist, 'assets', path.basename(second));
+    return file(response, name, { 'Cache-Control': 'public, max-age=31536000, immutable' });
+  }
+  if (first === 'hls') {
+    const folder = hls.get(second)?.folder;
+    if (folder === undefined) {
+      return problem(response, 404, 'Nothing is on air', `No stream ${second}.`, { 'Retry-After': '1' });
+    }
+    return file(response, path.join(folder, path.basename(third)), { 'Cache-Control': 'no-cache' });
+  }
+  if (first === 'whip' && request.method === 'POST') return onWhip(request, response, second);
+  if (first === 'whip' && request.method === 'DELETE') {
+    log.push({ what: 'delete', stream: second, id: third });
+    pushOffer({ end: third });
+    return response.writeHead(200).end();
+  }
+  if (url.pathname === '/api/v1/streams') return json(response, { streams });
+  if (url.pathname.startsWith('/api/v1/streams/')) {
+    const found = streams.find((stream) => stream.name === parts[3]);
+    return found ? json(response, found) : problem(response, 404, 'No such stream', '');
+  }
+  return problem(response, 404, 'Not found', '');
+}
+
+/** Listens on loopback; port 0 chooses one. */
+export async function serve(port = 0) {
+  const server = createServer((request, response) => {
+    handle(request, response).catch((error) => {
+      console.error(error);
+      response.destroy();
+    });
+  });
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  const stop = async () => {
+    for (const stream of [...hls.keys()]) await stopHls(stream);
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  return { origin: `http://127.0.0.1:${server.address().port}`, stop };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { origin, stop } = await serve(Number(process.argv[2] ?? 8081));
+  console.log(`${origin}/ (keep ${origin}/dev/answerer open in a tab for WHIP)`);
+  process.on('SIGINT', () => void stop().then(() => process.exit(0)));
+}
