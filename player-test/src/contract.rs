@@ -261,8 +261,9 @@ impl TestPublish {
             arguments.extend(["--duration".to_owned(), format!("{seconds}s")]);
         }
         if let Some((left, right)) = self.tone_hz {
-            arguments.extend(["--test-sound".to_owned(), format!("tone:{left},{right}")]);
+            arguments.extend(["--sound".to_owned(), format!("tone:{left},{right}")]);
         }
+        arguments.extend(["--log", "info"].map(str::to_owned));
         arguments.extend(self.faults.split_whitespace().map(str::to_owned));
         arguments
     }
@@ -276,6 +277,6 @@ pub mod fault {
     pub const NO_SENDER_REPORTS: &str = "--no-sender-reports";
     /// Audio packets stop for five seconds.
     pub const MUTE_20_TO_25_S: &str = "--mute-audio 20s..25s";
-    /// This share of RTP packets has its payload damaged.
+    /// This share of video frames is damaged before it is sent.
     pub const CORRUPT_5_PERCENT: &str = "--corrupt-percent 5";
 }

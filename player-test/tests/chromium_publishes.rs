@@ -22,6 +22,8 @@ struct Expected {
     size: Option<(u32, u32)>,
     /// Whether sound must be there. Without it, it must not: an audio rendition is made of a publisher's audio only.
     audio: bool,
+    /// How the API says the video goes out.
+    output: Option<&'static str>,
 }
 
 /// Which page publishes, which one watches.
@@ -45,6 +47,8 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
     let url = server.urls.hls(stream);
     let fps = expected.size.map(|_| 30);
 
+    let output = server.stream(stream).await?.and_then(|info| info.output).and_then(|output| output.video);
+    assert_eq!(output.as_deref(), expected.output);
     let probe = ffmpeg::probe(&url).await?;
     match (expected.size, &probe.video) {
         (Some((width, height)), Some(video)) => {
@@ -107,36 +111,45 @@ fn small_foreign<'a>(pages: &'a StaticServer, codec: &'static str) -> Pages<'a> 
 }
 
 const SMALL: Option<(u32, u32)> = Some((640, 360));
+const TRANSCODED: Option<&str> = Some("transcode");
+/// H.264 that fits is never encoded again.
+const PASSED_THROUGH: Option<&str> = Some("passthrough");
 
 #[tokio::test]
 async fn vp8() -> Result<()> {
     let page = PublishPage { source: "camera", video: "vp8", audio: true, resolution: "720p", fps: 30 };
-    reaches_every_player("vp8", Pages::Ours(page), Expected { size: Some((1280, 720)), audio: true }).await
+    let expected = Expected { size: Some((1280, 720)), audio: true, output: TRANSCODED };
+    reaches_every_player("vp8", Pages::Ours(page), expected).await
 }
 
 #[tokio::test]
 async fn h264() -> Result<()> {
     let foreign = StaticServer::start(None).await?;
-    reaches_every_player("h264", small_foreign(&foreign, "h264"), Expected { size: SMALL, audio: true }).await
+    let expected = Expected { size: SMALL, audio: true, output: PASSED_THROUGH };
+    reaches_every_player("h264", small_foreign(&foreign, "h264"), expected).await
 }
 
 #[tokio::test]
 async fn vp9() -> Result<()> {
     let foreign = StaticServer::start(None).await?;
-    reaches_every_player("vp9", small_foreign(&foreign, "vp9"), Expected { size: SMALL, audio: true }).await
+    let expected = Expected { size: SMALL, audio: true, output: TRANSCODED };
+    reaches_every_player("vp9", small_foreign(&foreign, "vp9"), expected).await
 }
 
 #[tokio::test]
 async fn av1() -> Result<()> {
-    reaches_every_player("av1", small("av1", true), Expected { size: SMALL, audio: true }).await
+    let expected = Expected { size: SMALL, audio: true, output: TRANSCODED };
+    reaches_every_player("av1", small("av1", true), expected).await
 }
 
 #[tokio::test]
 async fn audio_only() -> Result<()> {
-    reaches_every_player("audio-only", small("off", true), Expected { size: None, audio: true }).await
+    let expected = Expected { size: None, audio: true, output: None };
+    reaches_every_player("audio-only", small("off", true), expected).await
 }
 
 #[tokio::test]
 async fn video_only() -> Result<()> {
-    reaches_every_player("video-only", small("vp8", false), Expected { size: SMALL, audio: false }).await
+    let expected = Expected { size: SMALL, audio: false, output: TRANSCODED };
+    reaches_every_player("video-only", small("vp8", false), expected).await
 }
