@@ -1,0 +1,344 @@
+//! Whatever frames come: what the specification asks of playlists and segments holds at every moment.
+#![allow(clippy::unwrap_used)]
+
+#[path = "hls_support/bench.rs"]
+mod hls_support;
+
+use hls_support::*;
+use m3u8_rs::MediaPlaylist;
+use proptest::prelude::*;
+use skywave_media::codec::{Format, TrackKind};
+use skywave_media::hls::{HlsConfig, HlsView, Lookup};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What happens to a broadcast, one step after the other.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Both lanes run for this many milliseconds.
+    Run(i64),
+    /// One lane is silent for this long; the other runs.
+    VideoStops(i64),
+    AudioStops(i64),
+    /// Nothing comes for this long.
+    Nothing(i64),
+    /// The publisher sends another picture size from here on.
+    Size(u8),
+    /// Keyframes come this long after they are due from here on.
+    KeyframeDelay(i64),
+    /// Frames jitter by up to this many ticks of 90 kHz.
+    Jitter(i64),
+    /// Frames a second from here on.
+    Rate(i64),
+    /// The publisher leaves, and comes back after this long.
+    Reconnect(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (200..9_000i64).prop_map(Step::Run),
+        1 => (50..9_000i64).prop_map(Step::VideoStops),
+        1 => (50..9_000i64).prop_map(Step::AudioStops),
+        1 => (50..15_000i64).prop_map(Step::Nothing),
+        1 => (0..3u8).prop_map(Step::Size),
+        1 => (-200..3_000i64).prop_map(Step::KeyframeDelay),
+        1 => (0..5_000i64).prop_map(Step::Jitter),
+        1 => (1..60i64).prop_map(Step::Rate),
+        1 => (0..30_000i64).prop_map(Step::Reconnect),
+    ]
+}
+
+/// What the checks remember from one view to the next.
+#[derive(Default)]
+struct Watcher {
+    last: BTreeMap<String, MediaPlaylist>,
+    discontinuity_of: BTreeMap<u64, u64>,
+    views: u64,
+}
+
+impl Watcher {
+    fn look(&mut self, view: &HlsView) {
+        for rendition in ["source", "audio"] {
+            if matches!(view.get(&format!("{rendition}/index.m3u8"), ""), Lookup::Found(_)) {
+                let playlist = media_playlist(view, rendition);
+                self.playlist(rendition, &playlist, view);
+                self.last.insert(rendition.to_owned(), playlist);
+            }
+        }
+        self.views += 1;
+    }
+
+    fn playlist(&mut self, rendition: &str, playlist: &MediaPlaylist, view: &HlsView) {
+        assert_eq!(playlist.target_duration, 2);
+        assert!(playlist.independent_segments);
+        let text = text(view, &format!("{rendition}/index.m3u8"));
+        for line in text.lines().filter_map(|l| l.strip_prefix("#EXTINF:")) {
+            let seconds: f64 = line.trim_end_matches(',').parse().unwrap();
+            assert!(seconds.round() <= 2.0, "{line}");
+        }
+        let mut discontinuity = playlist.discontinuity_sequence;
+        for (i, entry) in playlist.segments.iter().enumerate() {
+            let msn = playlist.media_sequence + i as u64;
+            discontinuity += u64::from(entry.discontinuity);
+            let known = *self.discontinuity_of.entry(msn).or_insert(discontinuity);
+            assert_eq!(
+                known, discontinuity,
+                "{rendition} {msn}: one discontinuity sequence in every rendition"
+            );
+            assert_eq!(entry.uri, format!("t1-{msn}.m4s"));
+            assert!(entry.program_date_time.is_some());
+        }
+        let Some(before) = self.last.get(rendition) else { return };
+        assert!(playlist.media_sequence >= before.media_sequence);
+        assert!(playlist.discontinuity_sequence >= before.discontinuity_sequence);
+        // What was listed stays as it was.
+        let gone = (playlist.media_sequence - before.media_sequence) as usize;
+        for (old, new) in before.segments.iter().skip(gone).zip(&playlist.segments) {
+            assert_eq!(
+                (&old.uri, old.duration, old.discontinuity),
+                (&new.uri, new.duration, new.discontinuity)
+            );
+            assert_eq!(old.program_date_time, new.program_date_time);
+        }
+        assert!(playlist.segments.len() + gone >= before.segments.len(), "nothing listed disappears");
+        if gone > 0 {
+            let rest: f32 = playlist.segments.iter().map(|s| s.duration).sum();
+            assert!(rest >= 6.0, "{rendition}: only {rest} s left");
+        }
+    }
+}
+
+/// The segments themselves, at the end: continuous, beginning with a keyframe, as long as they say.
+fn check_segments(view: &HlsView, rendition: &str) {
+    let mut end: Option<u64> = None;
+    let mut msn = None;
+    for listed in view.segments(&name(rendition)) {
+        assert!(msn.is_none_or(|m| m + 1 == listed.msn), "no hole in the numbers");
+        msn = Some(listed.msn);
+        if !listed.discontinuity
+            && let Some(end) = end
+        {
+            assert_eq!(listed.start_ticks, end, "{rendition} {}: no gap, no overlap", listed.msn);
+        }
+        end = Some(listed.start_ticks + listed.duration_ticks);
+        assert!(listed.duration_nanos() <= 2_499_000_000 + 20_000);
+        if listed.gap {
+            continue;
+        }
+        let path = format!("{rendition}/t1-{}.m4s", listed.msn);
+        let read = segment(&found(view, &path).body);
+        assert_eq!(read, (listed.start_ticks, listed.duration_ticks, true), "{path}");
+        let init = found(view, &format!("{rendition}/init-t1-{}.mp4", listed.init));
+        assert_eq!(boxes(&init.body).len(), 2);
+    }
+}
+
+/// Segments of the same number cover the same time in both renditions, unless a lane was out of order there.
+fn check_alignment(view: &HlsView, tolerance: Duration) {
+    let by_msn = |r: &str| -> BTreeMap<u64, u64> {
+        let all = view.segments(&name(r)).iter();
+        all.filter(|s| !s.gap).map(|s| (s.msn, s.start_nanos())).collect()
+    };
+    let sound = by_msn("audio");
+    for (msn, at) in by_msn("source") {
+        if let Some(other) = sound.get(&msn) {
+            assert!(at.abs_diff(*other) <= tolerance.as_nanos() as u64, "segment {msn}: {at} and {other}");
+        }
+    }
+}
+
+struct Broadcast {
+    bench: Bench,
+    watcher: Watcher,
+    picture: Arc<Format>,
+    sound: Arc<Format>,
+    at_ms: i64,
+    keyframe_delay_ms: i64,
+    jitter: i64,
+    rate: i64,
+    next_video_ms: i64,
+    next_key_ms: i64,
+    next_audio: i64,
+    seen: usize,
+    random: u64,
+}
+
+impl Broadcast {
+    fn new() -> Self {
+        let config = HlsConfig { window: Duration::from_secs(20), ..Default::default() };
+        let mut bench = Bench::new(config);
+        bench.add("source", TrackKind::Video);
+        bench.add("audio", TrackKind::Audio);
+        Self {
+            bench,
+            watcher: Watcher::default(),
+            picture: h264(640, 360),
+            sound: aac(),
+            at_ms: 0,
+            keyframe_delay_ms: 0,
+            jitter: 0,
+            rate: 30,
+            next_video_ms: 0,
+            next_key_ms: 0,
+            next_audio: 0,
+            seen: 0,
+            random: 1,
+        }
+    }
+
+    fn random(&mut self, below: i64) -> i64 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.random >> 33) as i64) % below.max(1)
+    }
+
+    fn run(&mut self, ms: i64, with_video: bool, with_audio: bool) {
+        let end = self.at_ms + ms;
+        while self.next_video_ms < end || self.next_audio * 1024 / 48 < end {
+            if self.next_video_ms <= self.next_audio * 1024 / 48 {
+                let at = self.next_video_ms;
+                self.next_video_ms += (1000 / self.rate).max(1);
+                if with_video {
+                    let keyframe = at >= self.next_key_ms;
+                    if keyframe {
+                        self.next_key_ms = (at / 2000 + 1) * 2000 + self.keyframe_delay_ms;
+                    }
+                    let ticks = at * 90 + self.random(self.jitter + 1);
+                    self.bench.frame("source", video(&self.picture, ticks, keyframe));
+                }
+            } else {
+                let at = self.next_audio;
+                self.next_audio += 1;
+                if with_audio {
+                    self.bench.frame("audio", audio(&self.sound, at * 1024));
+                }
+            }
+            if self.bench.events.len() > self.seen {
+                self.seen = self.bench.events.len();
+                self.watcher.look(&self.bench.view());
+            }
+        }
+        self.at_ms = end;
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Run(ms) => self.run(ms, true, true),
+            Step::VideoStops(ms) => {
+                self.run(ms, false, true);
+                self.next_key_ms = 0;
+            }
+            Step::AudioStops(ms) => self.run(ms, true, false),
+            Step::Nothing(ms) => {
+                self.run(ms, false, false);
+                self.next_key_ms = 0;
+            }
+            Step::Size(n) => {
+                self.picture = h264(640 + 16 * u32::from(n), 360);
+                self.next_key_ms = 0;
+            }
+            Step::KeyframeDelay(ms) => self.keyframe_delay_ms = ms,
+            Step::Jitter(ticks) => self.jitter = ticks,
+            Step::Rate(fps) => self.rate = fps,
+            Step::Reconnect(ms) => {
+                self.bench.packager.handle_discontinuity(self.bench.now);
+                self.bench.drain();
+                self.run(ms, false, false);
+                self.next_key_ms = 0;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_invariant_holds_for_any_broadcast(steps in prop::collection::vec(step(), 1..40)) {
+        let mut broadcast = Broadcast::new();
+        for step in &steps {
+            broadcast.step(step);
+            // Kept behind the playlist only for a while: look at segments while they are there.
+            for rendition in ["source", "audio"] {
+                check_segments(&broadcast.bench.view(), rendition);
+            }
+        }
+        broadcast.bench.end();
+        let view = broadcast.bench.view();
+        broadcast.watcher.look(&view);
+        for rendition in ["source", "audio"] {
+            check_segments(&view, rendition);
+        }
+        prop_assert!(broadcast.bench.packager.poll_timeout().is_none(), "nothing is due after the end");
+    }
+
+    #[test]
+    fn segments_of_one_number_begin_together_while_both_lanes_run(
+        steps in prop::collection::vec(
+            prop_oneof![
+                4 => (200..9_000i64).prop_map(Step::Run),
+                1 => (0..3u8).prop_map(Step::Size),
+                1 => (-100..300i64).prop_map(Step::KeyframeDelay),
+                1 => (0..20_000i64).prop_map(Step::Reconnect),
+            ],
+            1..30,
+        )
+    ) {
+        let mut broadcast = Broadcast::new();
+        broadcast.run(3000, true, true);
+        for step in &steps {
+            broadcast.step(step);
+            // Where both begin anew the first frames are up to a frame of video apart.
+            check_alignment(&broadcast.bench.view(), Duration::from_millis(34));
+        }
+        let audio: Vec<u64> = broadcast.bench.segments("audio").iter().map(|s| s.0).collect();
+        let video: Vec<u64> = broadcast.bench.segments("source").iter().map(|s| s.0).collect();
+        prop_assert!(audio.len().abs_diff(video.len()) <= 1);
+        prop_assert!(!broadcast.bench.segments("audio").iter().any(|s| s.3));
+    }
+}
+
+#[test]
+fn a_day_without_a_gap_or_an_overlap() {
+    // 24 h of both lanes at ten frames a second, a window of 20 s, one look every minute.
+    let config = HlsConfig { window: Duration::from_secs(20), ..Default::default() };
+    let mut bench = Bench::new(config);
+    bench.add("source", TrackKind::Video);
+    bench.add("audio", TrackKind::Audio);
+    let (picture, sound) = (h264(640, 360), aac());
+    let mut next_sound = 0;
+    let mut expected = BTreeMap::from([("source", 0u64), ("audio", 0u64)]);
+    let mut checked = 0u64;
+    for i in 0..24 * 3600 * 10i64 {
+        while next_sound * 1024 * 10 < i * 48_000 {
+            bench.frame("audio", audio(&sound, next_sound * 1024));
+            next_sound += 1;
+        }
+        let mut frame = video(&picture, i * 9000, i % 20 == 0);
+        frame.data = frame.data.slice(..100);
+        bench.frame("source", frame);
+        if i % 100 == 99 {
+            bench.events.clear();
+            let view = bench.view();
+            for (rendition, end) in &mut expected {
+                let from = *end;
+                for s in view.segments(&name(rendition)).iter().filter(|s| s.start_ticks >= from) {
+                    assert_eq!(s.start_ticks, *end, "{rendition}");
+                    assert!(!s.discontinuity && !s.gap);
+                    let (start, ticks, sync) = segment(&s.body);
+                    assert_eq!((start, ticks, sync), (s.start_ticks, s.duration_ticks, true));
+                    *end += ticks;
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 2 * 43_190, "{checked}");
+    for (rendition, end) in expected {
+        let counters = bench.packager.counters(&name(rendition)).unwrap();
+        assert_eq!((counters.nudged, counters.dropped_late, counters.gaps), (0, 0, 0));
+        let rate = if rendition == "audio" { 48_000 } else { 90_000 };
+        assert!(end > 86_380 * rate, "{rendition} ended at {end}");
+    }
+}
