@@ -345,6 +345,26 @@ fn a_video_codec_on_an_audio_track_is_refused() {
     assert_eq!(story.ingest.stats(TrackId(9)), None);
 }
 
+#[test]
+fn reports_of_strangers_are_ignored_and_one_that_comes_early_is_kept() {
+    let mut story = Story::new(Codec::Vp8);
+    let report = |story: &mut Story, ssrc: u32, ntp: u64| {
+        let arrival = Mono::from_millis(story.now_ms);
+        let rtp_timestamp = story.timestamp;
+        story.ingest.handle_sender_report(TRACK, SenderReport { ssrc, ntp, rtp_timestamp, arrival });
+        let stats = story.ingest.stats(TRACK).unwrap().timeline;
+        (stats.reports, stats.reports_ignored)
+    };
+    let ntp = 3_900_000_000 << 32;
+    assert_eq!(report(&mut story, 1, ntp), (0, 0)); // no packet yet: kept
+    story.send(&vp8_key(640, 360, 2));
+    assert_eq!(report(&mut story, 1, ntp), (2, 0));
+    assert_eq!(report(&mut story, 77, ntp), (2, 1));
+    assert_eq!(report(&mut story, 1, 0), (2, 2)); // no wall clock
+    story.timestamp = story.timestamp.wrapping_add(90_000 * 60);
+    assert_eq!(report(&mut story, 1, ntp), (2, 3)); // of a minute from now
+}
+
 // H.264: sets of x264, slices of our own.
 
 const SPS_640: &str = "6742c01ed900a02ff97016a0c0c0d4a0000003002000000791e2c5c9";
@@ -541,6 +561,53 @@ proptest! {
             }
             prop_assert!(ingest.poll_timeout().is_none_or(|due| due > now));
         }
+    }
+
+    #[test]
+    fn damaged_payloads_of_real_senders_never_panic(
+        codec in prop_oneof![Just(Codec::Vp8), Just(Codec::Vp9), Just(Codec::H264), Just(Codec::Av1)],
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), 1u8.., 0u8..20), 1..60),
+    ) {
+        let h264 = [vec![h264_sets(SPS_640)], h264_fragments(0x65, 300), h264_fragments(0x41, 150)].concat();
+        let payloads: Vec<Bytes> = match codec {
+            Codec::Vp8 => [vp8_key(640, 360, 3), vp8_delta(2)].concat(),
+            Codec::Vp9 => {
+                let key = Bytes::from(vp9_key(320, 180));
+                rtp::codecs::vp9::Vp9Payloader::default().payload(25, &key).unwrap()
+            }
+            Codec::Av1 => {
+                let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/captures/gst-av1.coded");
+                let coded = Bytes::from(std::fs::read(path).unwrap());
+                // The first temporal unit, up to the delimiter and frame of the next.
+                let end = coded.windows(3).position(|bytes| bytes == [0x12, 0x00, 0x32]).unwrap();
+                rtp::codecs::av1::Av1Payloader::default().payload(200, &coded.slice(2..end)).unwrap()
+            }
+            _ => h264,
+        };
+        let mut story = Story::new(codec);
+        for (at, flip, what) in damage {
+            let mut damaged = payloads.clone();
+            let victim = at.index(damaged.len());
+            let mut bytes = damaged[victim].to_vec();
+            let position = at.index(bytes.len());
+            match what {
+                0 => drop(damaged.remove(victim)),
+                1 => damaged.insert(victim, damaged[0].clone()),
+                2 => damaged[victim] = Bytes::copy_from_slice(&bytes[..position]),
+                // The headers are in the first bytes: most damage goes there.
+                3..10 => {
+                    bytes[position % 8 % damaged[victim].len()] ^= flip;
+                    damaged[victim] = bytes.into();
+                }
+                _ => {
+                    bytes[position] ^= flip;
+                    damaged[victim] = bytes.into();
+                }
+            }
+            story.send(&damaged);
+        }
+        let stats = story.ingest.stats(TRACK).unwrap();
+        prop_assert!(stats.frames + stats.frames_dropped <= 60 * payloads.len() as u64);
     }
 
     #[test]
