@@ -9,6 +9,7 @@
 mod bits;
 pub mod cadence_audio;
 pub mod cadence_video;
+pub mod capture;
 pub mod codec;
 pub mod depacketize;
 pub mod fit;

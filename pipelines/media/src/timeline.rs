@@ -34,6 +34,7 @@ use crate::packet::SenderReport;
 use crate::time::{MediaTime, Mono};
 use lane::Lane;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The skew between picture and sound that viewers notice (ITU-R BT.1359-1: 45 ms of sound ahead).
@@ -106,15 +107,12 @@ impl Timeline {
     /// A packet of the track, in sequence order, before its frame is placed.
     pub fn handle_packet(&mut self, id: TrackId, ssrc: u32, timestamp: u32, arrival: Mono) {
         let now_ns = arrival.nanos_since(self.epoch);
-        let last_normal_elsewhere = self
-            .lanes
-            .iter()
-            .filter(|(other, _)| **other != id)
-            .filter_map(|(_, lane)| lane.last_normal_ns())
-            .max();
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.observe(ssrc, timestamp, now_ns, last_normal_elsewhere);
-        if let Some(report) = lane.take_early_report() {
+        let Some(mut lane) = self.lanes.remove(&id) else { return };
+        let elsewhere = |span: Range<i64>| self.lanes.values().any(|lane| lane.was_punctual(span.clone()));
+        lane.observe(ssrc, timestamp, now_ns, elsewhere);
+        let early_report = lane.take_early_report();
+        self.lanes.insert(id, lane);
+        if let Some(report) = early_report {
             self.handle_sender_report(id, report);
         }
         self.slew(id, now_ns);

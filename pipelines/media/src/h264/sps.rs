@@ -112,24 +112,10 @@ fn parse_body(bits: &mut BitReader<'_>) -> Option<Result<(Sps, bool), H264Error>
         }
     }
     bits.ue()?; // log2_max_frame_num_minus4
-    let poc_type = bits.ue()?;
-    match poc_type {
-        0 => drop(bits.ue()?),
-        1 => {
-            bits.skip(1)?;
-            bits.se()?;
-            bits.se()?;
-            let cycle = bits.ue()?;
-            if cycle > 255 {
-                return Some(Err(H264Error::OutOfRange("num_ref_frames_in_pic_order_cnt_cycle")));
-            }
-            for _ in 0..cycle {
-                bits.se()?;
-            }
-        }
-        2 => {}
-        _ => return Some(Err(H264Error::OutOfRange("pic_order_cnt_type"))),
-    }
+    let poc_type = match skip_pic_order_count(bits)? {
+        Ok(poc_type) => poc_type,
+        Err(error) => return Some(Err(error)),
+    };
     let max_num_ref_frames = bits.ue()?;
     bits.skip(1)?; // gaps_in_frame_num_value_allowed_flag
     let (width_mbs, height_map_units) = (bits.ue()?, bits.ue()?);
@@ -166,7 +152,7 @@ fn parse_body(bits: &mut BitReader<'_>) -> Option<Result<(Sps, bool), H264Error>
         chroma_format_idc: chroma_format_idc as u8,
         bit_depth_luma: 8 + depth_luma as u8,
         bit_depth_chroma: 8 + depth_chroma as u8,
-        poc_type: poc_type as u8,
+        poc_type,
         max_num_ref_frames,
         progressive,
         width,
@@ -177,6 +163,29 @@ fn parse_body(bits: &mut BitReader<'_>) -> Option<Result<(Sps, bool), H264Error>
         max_dec_frame_buffering: None,
     };
     Some(Ok((sps, has_vui)))
+}
+
+/// Passes over the picture order count fields; their type. `None` when cut short.
+fn skip_pic_order_count(bits: &mut BitReader<'_>) -> Option<Result<u8, H264Error>> {
+    let poc_type = bits.ue()?;
+    match poc_type {
+        0 => drop(bits.ue()?),
+        1 => {
+            bits.skip(1)?;
+            bits.se()?;
+            bits.se()?;
+            let cycle = bits.ue()?;
+            if cycle > 255 {
+                return Some(Err(H264Error::OutOfRange("num_ref_frames_in_pic_order_cnt_cycle")));
+            }
+            for _ in 0..cycle {
+                bits.se()?;
+            }
+        }
+        2 => {}
+        _ => return Some(Err(H264Error::OutOfRange("pic_order_cnt_type"))),
+    }
+    Some(Ok(poc_type as u8))
 }
 
 /// Passes over scaling lists (section 7.3.2.1.1.1).

@@ -7,6 +7,7 @@ use crate::codec::TrackKind;
 use crate::packet::SenderReport;
 use crate::time::{AUDIO_RATE, MediaTime, VIDEO_RATE};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1000 * MS;
@@ -59,7 +60,7 @@ pub(super) struct Lane {
     settled_at_ns: i64,
     fast_until_ns: i64,
     late_since: Option<Late>,
-    last_normal_ns: Option<i64>,
+    punctual: Punctual,
     pub(super) reports: Reports,
     early_report: Option<SenderReport>,
     order: Order,
@@ -81,6 +82,25 @@ impl Clock {
         let expected = self.ticks + elapsed;
         let expected_timestamp = self.timestamp.wrapping_add(elapsed as u32);
         expected + timestamp.wrapping_sub(expected_timestamp).cast_signed() as i64
+    }
+}
+
+/// When packets came on time, one entry for 50 ms, for the last few seconds.
+#[derive(Debug, Default)]
+struct Punctual(VecDeque<i64>);
+
+impl Punctual {
+    fn add(&mut self, now_ns: i64) {
+        if self.0.back().is_none_or(|last| now_ns - last >= 50 * MS) {
+            self.0.push_back(now_ns);
+            if self.0.len() > 64 {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    fn any_in(&self, span: Range<i64>) -> bool {
+        self.0.iter().any(|at| span.contains(at))
     }
 }
 
@@ -108,7 +128,7 @@ impl Lane {
             settled_at_ns: 0,
             fast_until_ns: 0,
             late_since: None,
-            last_normal_ns: None,
+            punctual: Punctual::default(),
             reports: Reports::default(),
             early_report: None,
             order: Order::default(),
@@ -137,9 +157,9 @@ impl Lane {
         self.clock.map(|clock| clock.arrival_ns)
     }
 
-    /// When a packet last came without having been held up.
-    pub(super) const fn last_normal_ns(&self) -> Option<i64> {
-        self.last_normal_ns
+    /// Whether a packet came without having been held up at some time in this span.
+    pub(super) fn was_punctual(&self, span: Range<i64>) -> bool {
+        self.punctual.any_in(span)
     }
 
     pub(super) const fn stats(&self) -> TimelineStats {
@@ -162,8 +182,14 @@ impl Lane {
         MediaTime::from_nanos(nanos).rescale(self.rate).ticks
     }
 
-    /// A packet, in sequence order. `elsewhere_ns`: when a packet of another track last came on time.
-    pub(super) fn observe(&mut self, ssrc: u32, timestamp: u32, now_ns: i64, elsewhere_ns: Option<i64>) {
+    /// A packet, in sequence order. `elsewhere`: whether a packet of another track came on time in a span.
+    pub(super) fn observe(
+        &mut self,
+        ssrc: u32,
+        timestamp: u32,
+        now_ns: i64,
+        elsewhere: impl Fn(Range<i64>) -> bool,
+    ) {
         let Some(clock) = self.clock.filter(|clock| clock.ssrc == ssrc) else {
             if self.clock.is_some() {
                 self.restart();
@@ -182,7 +208,7 @@ impl Lane {
             return;
         }
         if delay_ns > floor_ns.max(expected_ns) + BACKWARD_JUMP_NS {
-            if self.is_backward_jump(delay_ns, floor_ns, gap_ns, now_ns, elsewhere_ns) {
+            if self.is_backward_jump(delay_ns, floor_ns, gap_ns, now_ns, elsewhere) {
                 let held_up_ns = self.late_since.map_or(0, |late| (delay_ns - late.least_delay_ns).max(0));
                 self.anchor(ssrc, timestamp, now_ns, held_up_ns);
                 return;
@@ -190,7 +216,7 @@ impl Lane {
         } else {
             self.late_since = None;
             if delay_ns <= floor_ns.max(expected_ns) + BACKWARD_JUMP_NS / 2 {
-                self.last_normal_ns = Some(now_ns);
+                self.punctual.add(now_ns);
             }
             self.floor.add(now_ns, delay_ns);
         }
@@ -206,7 +232,7 @@ impl Lane {
         floor_ns: i64,
         gap_ns: i64,
         now_ns: i64,
-        elsewhere_ns: Option<i64>,
+        elsewhere: impl Fn(Range<i64>) -> bool,
     ) -> bool {
         let first = self.late_since.is_none();
         let late = self.late_since.get_or_insert(Late { since_ns: now_ns, least_delay_ns: delay_ns });
@@ -214,9 +240,9 @@ impl Lane {
         let late = *late;
         // No network makes packets later than the time since the last one.
         let impossible = first && delay_ns - floor_ns > gap_ns + FORWARD_JUMP_NS;
-        // Other tracks went on meanwhile.
-        let stall_began_ns = if first { now_ns - gap_ns } else { late.since_ns };
-        let disproved = elsewhere_ns.is_some_and(|at| at > stall_began_ns + PROOF_NS);
+        // If the network had held this packet, it would have held those of other tracks that were due since.
+        let due_ns = now_ns - (delay_ns - floor_ns);
+        let disproved = elsewhere(due_ns + PROOF_NS..now_ns - PROOF_NS / 4);
         impossible || disproved || now_ns - late.since_ns >= STALL_NS
     }
 
@@ -231,7 +257,7 @@ impl Lane {
         self.slewed_at_ns = now_ns;
         self.settled_at_ns = now_ns + SETTLING.as_nanos() as i64;
         self.fast_until_ns = now_ns + FAST_TIME_NS;
-        self.last_normal_ns = Some(now_ns);
+        self.punctual.add(now_ns);
         self.stats.anchors += 1;
         self.order.step();
     }
