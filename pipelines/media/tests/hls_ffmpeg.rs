@@ -8,7 +8,7 @@ mod hls_support;
 
 use bytes::Bytes;
 use hls_support::*;
-use mp4_atom::{Any, Atom, Codec as Entry, Encode, Trak};
+use mp4_atom::{Any, Atom, Codec as Entry, Trak};
 use skywave_media::codec::{AudioFormat, Codec, Format, TrackKind, VideoFormat};
 use skywave_media::frame::Frame;
 use skywave_media::hls::{HlsConfig, HlsView, Lookup};
@@ -171,22 +171,15 @@ fn concatenated_segments_have_one_unbroken_timeline() {
         }
         let path = folder.0.join(format!("{rendition}.mp4"));
         std::fs::write(&path, file).unwrap();
-        let show = ["-v", "error", "-show_entries", "packet=dts,duration", "-of", "csv=p=0"];
+        let show = ["-v", "error", "-show_entries", "packet=dts", "-of", "csv=p=0"];
         let mut args = show.to_vec();
         args.push(path.to_str().unwrap());
+        // Durations are not asked for: ffprobe 5.1 has none for the first AAC packet, even of ffmpeg's own files.
         let packets = run("ffprobe", &args);
-        let packets: Vec<(i64, i64)> = packets
-            .lines()
-            .map(|l| {
-                let mut fields = l.split(',').map(|f| f.parse().unwrap_or_else(|_| panic!("{l}")));
-                (fields.next().unwrap(), fields.next().unwrap())
-            })
-            .collect();
-        assert!(packets.len().abs_diff(frames) <= 1, "{rendition}: {}", packets.len());
-        for (i, pair) in packets.windows(2).enumerate() {
-            assert_eq!(pair[0], (i as i64 * ticks, ticks), "{rendition} {i}");
-            assert_eq!(pair[1].0, pair[0].0 + ticks);
-        }
+        let times: Vec<i64> = packets.lines().map(|l| l.trim_end_matches(',').parse().unwrap()).collect();
+        assert!(times.len().abs_diff(frames) <= 1, "{rendition}: {}", times.len());
+        let expected: Vec<i64> = (0..times.len() as i64).map(|i| i * ticks).collect();
+        assert_eq!(times, expected, "{rendition}");
     }
 }
 

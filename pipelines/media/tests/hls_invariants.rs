@@ -279,6 +279,48 @@ proptest! {
     }
 
     #[test]
+    fn frames_of_any_time_in_any_order_break_nothing(
+        frames in prop::collection::vec(
+            (
+                any::<bool>(),
+                prop_oneof![
+                    20 => -200_000..9_000_000i64,
+                    1 => any::<i64>(),
+                    1 => prop::sample::select(vec![i64::MIN, i64::MAX, 1 << 44, -1, 0]),
+                ],
+                prop::option::of(prop_oneof![5 => 0..100_000i64, 1 => any::<i64>()]),
+                any::<bool>(),
+                0..2u8,
+                0..400u64,
+            ),
+            1..400,
+        )
+    ) {
+        let mut bench = Bench::new(HlsConfig { window: Duration::from_secs(20), ..Default::default() });
+        bench.add("source", TrackKind::Video);
+        bench.add("audio", TrackKind::Audio);
+        let sound = aac();
+        for (is_video, ticks, duration, keyframe, size, pause_ms) in frames {
+            bench.wait_until(bench.now + Duration::from_millis(pause_ms));
+            let (rendition, mut frame) = match is_video {
+                true => ("source", video(&h264(320 + 16 * u32::from(size), 180), ticks, keyframe)),
+                false => ("audio", audio(&sound, ticks)),
+            };
+            frame.duration = duration.map(|d| MediaTime::new(d, frame.pts.rate));
+            frame.data = frame.data.slice(..10);
+            bench.packager.handle_frame(&name(rendition), frame, bench.now).unwrap();
+            bench.drain();
+            for rendition in ["source", "audio"] {
+                check_segments(&bench.view(), rendition);
+            }
+        }
+        bench.end();
+        for rendition in ["source", "audio"] {
+            check_segments(&bench.view(), rendition);
+        }
+    }
+
+    #[test]
     fn segments_of_one_number_begin_together_while_both_lanes_run(
         steps in prop::collection::vec(
             prop_oneof![
