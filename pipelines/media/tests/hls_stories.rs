@@ -292,3 +292,18 @@ fn parts_and_their_segment_share_one_piece_of_memory() {
     let independent: Vec<bool> = segment.parts.iter().map(|p| p.independent).collect();
     assert_eq!(independent[..2], [true, false]);
 }
+
+#[test]
+fn a_keyframe_far_before_the_grid_ends_nothing_so_another_one_is_needed() {
+    let mut bench = Bench::new(HlsConfig::default());
+    bench.add("source", TrackKind::Video);
+    let h264 = h264(640, 360);
+    let keyframes = [0, 48, 80, 122];
+    for i in 0..130 {
+        // 1.6 s is 0.4 s early: more than `keyframe_earliness`.
+        bench.frame("source", video(&h264, i * 3000, keyframes.contains(&i)));
+    }
+    assert_eq!(bench.segments("source"), [(0, 2466, false, false), (1, 1600, false, false)]);
+    let wanted = HlsEvent::KeyframeWanted { rendition: name("source") };
+    assert!(bench.events.contains(&wanted));
+}

@@ -68,8 +68,42 @@ impl HlsConfig {
         Duration::from_secs(3 * self.target_duration())
     }
 
-    /// A keyframe this much before a grid point counts as on it: a publisher that is asked in time may answer early.
-    pub(super) fn tolerance(&self) -> Duration {
+    /// A keyframe this much before a grid point, or less, ends the segment: a publisher that is asked in time may answer
+    /// early. An earlier one does not, so whoever asks for keyframes must ask again (and may ask this much before the grid
+    /// point).
+    pub fn keyframe_earliness(&self) -> Duration {
         (self.segment / 16).min(Duration::from_millis(250))
+    }
+
+    /// A keyframe up to this much behind a grid point comes in time, however early the segment began; with a later one
+    /// frames may have to be dropped, because the segment would outgrow the target duration.
+    pub fn keyframe_lateness(&self) -> Duration {
+        self.longest_segment().saturating_sub(self.segment + self.keyframe_earliness())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_began_early_and_ends_late_is_within_the_target() {
+        let config = HlsConfig::default();
+        assert_eq!(config.target_duration(), 2);
+        let (early, late) = (config.keyframe_earliness(), config.keyframe_lateness());
+        assert_eq!((early, late), (Duration::from_millis(125), Duration::from_millis(374)));
+        assert_eq!(config.segment + early + late, Duration::from_millis(2499));
+    }
+
+    #[test]
+    fn any_knobs_are_brought_into_range() {
+        let ms = Duration::from_millis;
+        let sane = |segment, part, window| {
+            let c = HlsConfig { segment, part, window, ..Default::default() }.sane();
+            (c.segment, c.part, c.window)
+        };
+        assert_eq!(sane(ms(0), ms(0), ms(0)), (ms(500), ms(100), ms(3000)));
+        assert_eq!(sane(ms(99_000), ms(99_000), Duration::MAX), (ms(30_000), ms(30_000), ms(86_400_000)));
+        assert_eq!(sane(ms(2000), ms(200), ms(120_000)), (ms(2000), ms(200), ms(120_000)));
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Cuts {
 impl Cuts {
     pub(super) fn new(config: &HlsConfig) -> Self {
         let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
-        let (segment, tolerance) = (nanos(config.segment), nanos(config.tolerance()));
+        let (segment, tolerance) = (nanos(config.segment), nanos(config.keyframe_earliness()));
         Self { segment, tolerance, list: VecDeque::new(), broken: true }
     }
 

@@ -12,8 +12,9 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Times beyond this many ticks are nonsense (at 90 kHz: 1,500 years), and would overflow sums.
-const MAX_TICKS: i64 = 1 << 52;
+/// Times beyond this many ticks are nonsense (at 90 kHz: 12 years). Within them even the slowest clock of AAC (7350 Hz)
+/// counts nanoseconds that fit 64 bits.
+const MAX_TICKS: i64 = 1 << 45;
 /// A frame that comes this much too early for its predecessor is moved; one that comes earlier still is dropped.
 const MAX_NUDGE_MILLIS: u64 = 50;
 /// The same for the first frames of the timeline, which may lie before its zero.
@@ -143,7 +144,7 @@ impl Lane {
         let dts = frame.dts.rescale(header.timescale).ticks;
         let pts = frame.pts.rescale(header.timescale).ticks;
         let offset = i32::try_from(pts.checked_sub(dts)?).ok();
-        let (Some(composition_offset), true) = (offset, dts.abs() < MAX_TICKS) else {
+        let (Some(composition_offset), true) = (offset, dts.unsigned_abs() < MAX_TICKS.unsigned_abs()) else {
             self.counters.dropped_out_of_range += 1;
             return None;
         };
@@ -165,7 +166,11 @@ impl Lane {
             dts: u64::try_from(dts).unwrap_or(0).max(least),
             composition_offset,
             keyframe: frame.keyframe || self.kind == TrackKind::Audio,
-            duration: frame.duration.and_then(|d| u64::try_from(d.rescale(header.timescale).ticks).ok()),
+            // A frame that says it lasts longer than a second is not believed.
+            duration: frame
+                .duration
+                .and_then(|d| u64::try_from(d.rescale(header.timescale).ticks).ok())
+                .filter(|&ticks| ticks <= u64::from(header.timescale)),
             data: frame.data.clone(),
         })
     }
