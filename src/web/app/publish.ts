@@ -302,8 +302,9 @@ class PublishPage {
   }
 
   async #readout(): Promise<void> {
-    const suspended = this.#form.settings.source === 'canvas' && this.#audioContext?.state === 'suspended';
-    if (suspended) this.#say('Tap anywhere to switch the test tone on.');
+    const { source, audio } = this.#form.settings;
+    const silent = source === 'canvas' && audio && this.#audioContext?.state === 'suspended';
+    if (silent && this.#publisher.running) this.#say('Tap anywhere to switch the test tone on.');
     else if (/^Tap/.test(this.#notice.textContent ?? '')) this.#say('');
     const readout = await this.#publisher.readout();
     if (readout === null || this.#publisher.state !== 'live') return;

@@ -2,6 +2,7 @@
  * Keeps a stream published: opens a session, notices when it is lost, and opens the next one, until told to stop.
  */
 
+import { codecName } from '../pure/codecs.ts';
 import {
   badAnswer,
   codecMissing,
@@ -172,7 +173,7 @@ export class Publisher {
     }
     if (error instanceof WhipUnreachable) return retry(serverUnreachable(window.location.origin));
     if (error instanceof WhipNonsense) return giveUp(badAnswer(error.message));
-    if (error instanceof CodecMissing) return giveUp(codecMissing(error.message));
+    if (error instanceof CodecMissing) return giveUp(codecMissing(codecName(error.message)));
     if (error instanceof HandshakeFailed) return retry(handshakeFailed());
     if (error instanceof IceFailed) {
       // The answer brought ICE servers that this attempt did not have: one more try is worth it.

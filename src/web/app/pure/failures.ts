@@ -95,7 +95,7 @@ export function nothingToSend(): Failure {
 export function codecMissing(codec: string): Failure {
   return {
     code: 'codec-missing',
-    title: `This browser cannot send ${codec.toUpperCase()}.`,
+    title: `This browser cannot send ${codec}.`,
     hint: 'Choose another codec, or Automatic.',
   };
 }
