@@ -321,7 +321,14 @@ fn read_extensions(
     let mut extensions: Vec<(u8, Extension)> = Vec::new();
     for value in section.lines.attributes("extmap") {
         let mut words = value.split(' ');
-        let id = words.next().and_then(|w| w.split('/').next()).and_then(|id| id.parse::<u8>().ok());
+        let (id, direction) = words.next().map_or(("", None), |w| match w.split_once('/') {
+            Some((id, direction)) => (id, Some(direction)),
+            None => (w, None),
+        });
+        if matches!(direction, Some("recvonly" | "inactive")) {
+            continue;
+        }
+        let id = id.parse::<u8>().ok();
         let wanted = words.next().and_then(|uri| wanted_extension(kind, uri));
         let (Some(id @ 1..=14), Some(wanted)) = (id, wanted) else { continue };
         let meaning = taken.entry(id).or_insert_with(|| wanted.clone());
