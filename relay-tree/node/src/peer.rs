@@ -415,7 +415,7 @@ impl Track {
             }
         }
         let named =
-            !offered.sources.is_empty() || offered.extensions.iter().any(|(_, e)| *e == Extension::RtpMid);
+            !offered.sources.is_empty() || offered.extensions.iter().any(|e| e.meaning == Extension::RtpMid);
         let any = |feedback: fn(&crate::codecs::Feedback) -> bool| {
             offered.payloads.iter().any(|p| feedback(&p.feedback))
         };
@@ -437,8 +437,8 @@ impl Track {
 
 fn rtc_config(offer: &Offer, credentials: IceCreds, defaults: &PeerDefaults) -> RtcConfig {
     let mut extensions = ExtensionMap::empty();
-    for (id, extension) in offer.tracks.iter().flat_map(|t| &t.extensions) {
-        extensions.set(*id, extension.clone());
+    for extension in offer.tracks.iter().flat_map(|t| &t.extensions) {
+        extensions.set(extension.id, extension.meaning.clone());
     }
     let mut config = RtcConfig::new()
         .set_crypto_provider(defaults.crypto.clone())

@@ -104,7 +104,9 @@ impl Client {
         let now = Instant::now();
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).unwrap();
-        stream.write_rtp(RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(marker));
+        stream.write_rtp(
+            RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(marker).nackable(true),
+        );
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
     }

@@ -80,7 +80,9 @@ fn check_answer(name: &str, offer: &str, answer: &str) {
             .iter()
             .filter(|l| ["a=extmap:", "a=rtcp-fb:", "a=rtpmap:"].iter().any(|p| l.starts_with(p)))
         {
-            assert!(offered.contains(line), "{name}: {line} was not offered");
+            // What is offered to be sent is answered to be received.
+            let mirrored = line.replace("/recvonly ", "/sendonly ");
+            assert!(offered.contains(&mirrored), "{name}: {line} was not offered");
         }
         assert_eq!(
             answered.iter().filter(|l| l.starts_with("a=candidate:")).count(),
