@@ -18,7 +18,8 @@ fn ask(node: &Node, offer: impl Into<String>) -> Result<crate::PublishAnswer, Of
 #[test]
 fn every_real_client_is_answered_with_what_it_offers() {
     use Codec::{Av1, H264, Opus, Vp8, Vp9};
-    let clients: [(&str, &[(TrackKind, &[Codec])]); 9] = [
+    type Lane<'a> = (TrackKind, &'a [Codec]);
+    let clients: [(&str, &[Lane<'_>]); 9] = [
         ("chromium.sdp", &[(TrackKind::Audio, &[Opus]), (TrackKind::Video, &[Vp8, H264, Av1, Vp9])]),
         ("chromium-audio.sdp", &[(TrackKind::Audio, &[Opus])]),
         (
@@ -39,8 +40,7 @@ fn every_real_client_is_answered_with_what_it_offers() {
     for (name, tracks) in clients {
         let offer = sample(name);
         let answer = ask(&node, offer.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let told: Vec<(TrackKind, &[Codec])> =
-            answer.tracks.iter().map(|t| (t.kind, &t.codecs[..])).collect();
+        let told: Vec<Lane<'_>> = answer.tracks.iter().map(|t| (t.kind, &t.codecs[..])).collect();
         assert_eq!(told, tracks, "{name}");
         check_answer(name, &offer, &answer.answer);
     }
@@ -145,8 +145,8 @@ fn sections_beyond_one_of_each_kind_are_rejected_in_their_place() {
     let offer = sample("chromium-datachannel.sdp");
     let second = offer[offer.find("m=video").unwrap()..offer.find("m=application").unwrap()]
         .replace("a=mid:1", "a=mid:7");
-    let renumbered = second.replace("m=video", "m=video").replace("BUNDLE 0 1 2", "BUNDLE 0 1 2 7");
-    let answer = ask(&node, format!("{offer}{renumbered}")).unwrap().answer;
+    let offer = offer.replace("BUNDLE 0 1 2", "BUNDLE 0 1 2 7");
+    let answer = ask(&node, format!("{offer}{second}")).unwrap().answer;
     let m: Vec<&str> = answer.lines().filter(|l| l.starts_with("m=")).collect();
     assert_eq!(m.len(), 4);
     assert!(m[0].starts_with("m=audio 9 ") && m[1].starts_with("m=video 9 "));
@@ -252,7 +252,7 @@ fn every_malformed_offer_is_refused_in_its_own_words_and_nothing_is_kept() {
             E::NotSecure { section: 0, protocol: "TCP/TLS/RTP/SAVPF".to_owned() },
         ),
         ("no rtcp-mux", without("a=rtcp-mux"), E::NoRtcpMux { section: 0 }),
-        ("an ice-lite client", format!("{}", chromium("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n")), E::IceLite),
+        ("an ice-lite client", chromium("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"), E::IceLite),
         ("no ufrag", without("a=ice-ufrag"), E::NoIce),
         ("no password", without("a=ice-pwd"), E::NoIce),
         ("a short password", with("a=ice-pwd", "a=ice-pwd:tooshort"), E::BadIce),
