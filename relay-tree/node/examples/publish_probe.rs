@@ -1,7 +1,7 @@
 //! Lets one browser publish to a node on loopback and tells what arrives, once a second: a way to look at a client without the
 //! rest of the server.
 //!
-//! `cargo run -p relay-node --example publish_probe -- [HTTP-PORT] [DUMP-FILE]`, then open
+//! `cargo run -p relay-node --example publish_probe -- [HTTP-PORT] [DUMP-FILE or ''] [MEDIA-IP]`, then open
 //! `http://127.0.0.1:<port>/?codec=VP8&kbps=2500&width=1280`. With a dump file, every packet and report is appended to it as one line
 //! of text: `P <ns> <track> <codec> <ssrc> <sequence> <timestamp> <marker> <payload in hex>` or
 //! `S <ns> <track> <ssrc> <ntp> <rtp timestamp>`.
@@ -25,8 +25,8 @@ const PAGE: &str = include_str!("publish_probe.html");
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let port: u16 = args.next().map_or(Ok(8081), |p| p.parse())?;
-    let dump = args.next();
-    let bind = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let dump = args.next().filter(|path| !path.is_empty());
+    let bind = vec![args.next().map_or(Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)), |ip| ip.parse())?];
     let node =
         Arc::new(Node::start(NodeConfig { bind, media_port: 0, threads: 1, ..NodeConfig::default() })?);
     let page = warp::get().and(warp::path::end()).map(|| warp::reply::html(PAGE));
@@ -50,8 +50,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         },
     );
+    let log = warp::post().and(warp::path!("log")).and(warp::body::bytes()).map(
+        |text: warp::hyper::body::Bytes| {
+            println!("page: {}", String::from_utf8_lossy(&text));
+            StatusCode::NO_CONTENT
+        },
+    );
     println!("http://127.0.0.1:{port}/");
-    warp::serve(page.or(whip)).run((Ipv4Addr::LOCALHOST, port)).await;
+    warp::serve(page.or(log).or(whip)).run((Ipv4Addr::LOCALHOST, port)).await;
     Ok(())
 }
 

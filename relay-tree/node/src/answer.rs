@@ -83,8 +83,9 @@ impl Writer {
         if track.reduced_size_rtcp {
             self.line(format_args!("a=rtcp-rsize"));
         }
-        for (id, extension) in &track.extensions {
-            self.line(format_args!("a=extmap:{id} {}", extension.as_uri()));
+        for extension in &track.extensions {
+            let direction = if extension.one_way { "/recvonly" } else { "" };
+            self.line(format_args!("a=extmap:{}{direction} {}", extension.id, extension.meaning.as_uri()));
         }
         self.payloads(track);
         for rid in &track.rids {

@@ -151,8 +151,13 @@ fn answered_fmtp(codec: Codec, offered: &str) -> String {
         // These say what the receiver likes (RFC 7587 section 7.1): stereo, and redundancy for losses. Nothing asks for DTX, so
         // silence is sent like any other sound.
         Codec::Opus => "minptime=10;useinbandfec=1;stereo=1".to_owned(),
-        // Video parameters are a property of the payload type: the answer repeats them (RFC 6184 section 8.2.2).
-        _ => offered.to_owned(),
+        // Video parameters are a property of the payload type: the answer repeats them (RFC 6184 section 8.2.2), but for those that
+        // describe what one side sends.
+        _ => {
+            let kept =
+                offered.split(';').map(str::trim).filter(|p| !p.is_empty() && !p.starts_with("sprop-"));
+            kept.collect::<Vec<_>>().join(";")
+        }
     }
 }
 

@@ -29,6 +29,8 @@ mod sdp;
 mod socket;
 mod stats;
 mod stun;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod timers;
 

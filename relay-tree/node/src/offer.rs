@@ -60,14 +60,24 @@ pub(crate) struct OfferedTrack {
     pub(crate) mid: String,
     /// In the client's order of preference; never empty.
     pub(crate) payloads: Vec<Payload>,
-    /// Identifiers and meanings of RTP header extensions, as offered.
-    pub(crate) extensions: Vec<(u8, Extension)>,
+    /// RTP header extensions that will be understood.
+    pub(crate) extensions: Vec<HeaderExtension>,
     /// Simulcast layers, in the offer's order.
     pub(crate) rids: Vec<String>,
     /// Announced sources, each with its RTX source.
     pub(crate) sources: Vec<(u32, Option<u32>)>,
     /// `a=rtcp-rsize` (RFC 5506).
     pub(crate) reduced_size_rtcp: bool,
+}
+
+/// An RTP header extension (RFC 8285), as offered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HeaderExtension {
+    /// Its identifier on the wire: 1 to 14.
+    pub(crate) id: u8,
+    pub(crate) meaning: Extension,
+    /// Offered as `sendonly`, so it is answered as `recvonly` (RFC 8285 section 7).
+    pub(crate) one_way: bool,
 }
 
 impl OfferedTrack {
@@ -256,7 +266,7 @@ fn read_tracks(sdp: &Sdp<'_>, chosen: &[usize]) -> Result<Vec<OfferedTrack>, Off
         }
         let mut payloads = read_payloads(index, kind, section)?;
         let extensions = read_extensions(kind, section, &mut extension_ids);
-        if !extensions.iter().any(|(_, e)| *e == Extension::TransportSequenceNumber) {
+        if !extensions.iter().any(|e| e.meaning == Extension::TransportSequenceNumber) {
             // Without the sequence number in each packet there is nothing to feed back.
             payloads.iter_mut().for_each(|p| p.feedback.transport_cc = false);
         }
@@ -317,16 +327,23 @@ fn read_extensions(
     kind: TrackKind,
     section: &MediaSection<'_>,
     taken: &mut BTreeMap<u8, Extension>,
-) -> Vec<(u8, Extension)> {
-    let mut extensions: Vec<(u8, Extension)> = Vec::new();
+) -> Vec<HeaderExtension> {
+    let mut extensions: Vec<HeaderExtension> = Vec::new();
     for value in section.lines.attributes("extmap") {
         let mut words = value.split(' ');
-        let id = words.next().and_then(|w| w.split('/').next()).and_then(|id| id.parse::<u8>().ok());
+        let (id, direction) = words.next().map_or(("", None), |w| match w.split_once('/') {
+            Some((id, direction)) => (id, Some(direction)),
+            None => (w, None),
+        });
+        if matches!(direction, Some("recvonly" | "inactive")) {
+            continue;
+        }
+        let id = id.parse::<u8>().ok();
         let wanted = words.next().and_then(|uri| wanted_extension(kind, uri));
-        let (Some(id @ 1..=14), Some(wanted)) = (id, wanted) else { continue };
-        let meaning = taken.entry(id).or_insert_with(|| wanted.clone());
-        if *meaning == wanted && !extensions.iter().any(|(i, e)| *i == id || *e == wanted) {
-            extensions.push((id, wanted));
+        let (Some(id @ 1..=14), Some(meaning)) = (id, wanted) else { continue };
+        let in_bundle = taken.entry(id).or_insert_with(|| meaning.clone());
+        if *in_bundle == meaning && !extensions.iter().any(|e| e.id == id || e.meaning == meaning) {
+            extensions.push(HeaderExtension { id, meaning, one_way: direction == Some("sendonly") });
         }
     }
     extensions

@@ -217,14 +217,15 @@ impl Peer {
     }
 
     /// Says good-bye: RTCP BYE and DTLS close_notify, as far as the peer can be reached.
-    pub(crate) fn close(&mut self, reason: CloseReason, now: Instant, out: &mut Vec<Outgoing>) {
-        self.finish(reason);
-        self.mutate(now, out, Rtc::close);
+    pub(crate) fn say_goodbye(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        if self.rtc.is_alive() {
+            self.mutate(now, out, Rtc::close);
+        }
     }
 
-    /// Ends the session without another word to the peer.
-    pub(crate) fn fail(&mut self, detail: &str) {
-        self.finish(CloseReason::Failed { detail: detail.to_owned() });
+    /// Decides that the session is over; the first reason stays.
+    pub(crate) fn finish(&mut self, reason: CloseReason) {
+        self.end.get_or_insert(reason);
     }
 
     /// Tells the receiver of the events why it is over. The last thing a session does.
@@ -233,10 +234,6 @@ impl Peer {
         if let Some(place) = self.sink.closed.take() {
             place.send(PublisherEvent::Closed { reason });
         }
-    }
-
-    fn finish(&mut self, reason: CloseReason) {
-        self.end.get_or_insert(reason);
     }
 
     fn mutate(
@@ -418,7 +415,7 @@ impl Track {
             }
         }
         let named =
-            !offered.sources.is_empty() || offered.extensions.iter().any(|(_, e)| *e == Extension::RtpMid);
+            !offered.sources.is_empty() || offered.extensions.iter().any(|e| e.meaning == Extension::RtpMid);
         let any = |feedback: fn(&crate::codecs::Feedback) -> bool| {
             offered.payloads.iter().any(|p| feedback(&p.feedback))
         };
@@ -440,8 +437,8 @@ impl Track {
 
 fn rtc_config(offer: &Offer, credentials: IceCreds, defaults: &PeerDefaults) -> RtcConfig {
     let mut extensions = ExtensionMap::empty();
-    for (id, extension) in offer.tracks.iter().flat_map(|t| &t.extensions) {
-        extensions.set(*id, extension.clone());
+    for extension in offer.tracks.iter().flat_map(|t| &t.extensions) {
+        extensions.set(extension.id, extension.meaning.clone());
     }
     let mut config = RtcConfig::new()
         .set_crypto_provider(defaults.crypto.clone())

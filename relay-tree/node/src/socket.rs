@@ -95,8 +95,10 @@ impl ReceiveBatch {
         let filled = self.meta.iter().zip(self.storage.chunks_exact(BUFFER)).take(self.filled);
         filled.flat_map(|(meta, buffer)| {
             let joined = &buffer[..meta.len.min(BUFFER)];
-            // An empty datagram has a stride of zero.
-            joined.chunks(meta.stride.max(1)).map(move |datagram| (plain(meta.addr), meta.dst_ip, datagram))
+            // An empty datagram is one, too: `chunks` would not give it.
+            let empty = joined.is_empty().then_some(joined);
+            let datagrams = joined.chunks(meta.stride.max(1)).chain(empty);
+            datagrams.map(move |datagram| (plain(meta.addr), meta.dst_ip, datagram))
         })
     }
 }

@@ -209,7 +209,7 @@ impl RelayThread {
                 }
                 Ok(Command::Close(id)) => {
                     if let Some(&key) = self.names.get(&id) {
-                        self.with(key, |peer, now, out| peer.close(CloseReason::Requested, now, out));
+                        self.with(key, |peer, _, _| peer.finish(CloseReason::Requested));
                     }
                 }
                 Ok(Command::Keyframe(id, track)) => {
@@ -327,7 +327,13 @@ impl RelayThread {
         let Some(session) = self.sessions.get_mut(&key) else { return sent };
         let mut out = Vec::new();
         let peer = &mut session.peer;
-        let fault = catch_unwind(AssertUnwindSafe(|| act(peer, &mut out))).is_err();
+        let whole = || {
+            act(peer, &mut out);
+            if peer.end().is_some() {
+                peer.say_goodbye(Instant::now(), &mut out);
+            }
+        };
+        let fault = catch_unwind(AssertUnwindSafe(whole)).is_err();
         for outgoing in &out {
             let answer = path.filter(|p| p.remote == outgoing.destination);
             let proved = answer.filter(|_| crate::stun::is_binding_success(&outgoing.contents));
@@ -348,7 +354,7 @@ impl RelayThread {
         if fault {
             Counters::one(&self.counters.panics);
             tracing::error!(stream = %session.peer.stream, session = session.peer.id.short(), "fault in a session: it is closed");
-            session.peer.fail("fault in the session");
+            session.peer.finish(CloseReason::Failed { detail: "fault in the session".to_owned() });
         }
         if session.peer.end().is_some() {
             self.bury(key);
@@ -379,7 +385,7 @@ impl RelayThread {
     fn close_all(&mut self, reason: &CloseReason) {
         let keys: Vec<Key> = self.sessions.keys().copied().collect();
         for key in keys {
-            self.with(key, |peer, now, out| peer.close(reason.clone(), now, out));
+            self.with(key, |peer, _, _| peer.finish(reason.clone()));
         }
         // Nothing may be left behind for a session that broke in the middle of its own end.
         let left: Vec<Key> = self.sessions.keys().copied().collect();
