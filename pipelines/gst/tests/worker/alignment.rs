@@ -20,8 +20,9 @@ fn click_comes_out_at(click_ms: f64) -> f64 {
     worker.read_until(|w| w.audio.len() >= 2 * 48_000 / 1024 - 3);
     worker.shut_down();
     let heard = sound(&worker.audio);
-    let energy: f64 = heard.iter().map(|s| s[0] * s[0]).sum();
-    let middle: f64 = heard.iter().enumerate().map(|(i, s)| i as f64 * s[0] * s[0]).sum::<f64>() / energy;
+    let loudness = |i: usize| heard[i..i + 48].iter().map(|s| s[0] * s[0]).sum::<f64>();
+    let loudest = (0..heard.len() - 48).max_by(|a, b| loudness(*a).total_cmp(&loudness(*b))).unwrap();
+    let middle = loudest as f64 + 24.0;
     (worker.audio[0].pts.rescale(48_000).ticks as f64 + middle) / 48.0
 }
 
