@@ -14,9 +14,7 @@ fn five_seconds_of_mute_are_silence_of_five_seconds() {
     frames.truncate(100);
     frames.extend(source::audio_from(&tone.description(), ms(7000)));
     let mut worker = Worker::start(config(None, Some(audio_out())));
-    for frame in &frames {
-        worker.send_frame(frame);
-    }
+    worker.feed_audio(&frames);
     worker.read_until(|w| w.audio.len() >= 9 * 48_000 / 1024 - 2);
     assert_continuous(&worker.audio);
     let heard = sound(&worker.audio);
@@ -90,9 +88,7 @@ fn video_is_added_to_a_running_worker_when_passthrough_ends() {
     let mut worker = Worker::start(config.clone());
     let tone = Sound::new(2.0, |_| [0.1; 2]);
     let frames = source::audio_from(&tone.description(), ms(0));
-    for frame in &frames[..50] {
-        worker.send_frame(frame);
-    }
+    worker.feed_audio(&frames[..50]);
     let mut video = video_out(160, 90);
     video.resume_at = Some(ms(1000));
     config.video = Some(video);
@@ -101,9 +97,7 @@ fn video_is_added_to_a_running_worker_when_passthrough_ends() {
     worker.feed_video(&source::video(Codec::Vp8, 160, 90, 30, 20, ms(1000)), 1);
     config.video = None;
     worker.send(&ToWorker::Configure(config));
-    for frame in &frames[50..] {
-        worker.send_frame(frame);
-    }
+    worker.feed_audio(&frames[50..]);
     worker.read_until(|w| w.ready == 3 && w.audio.len() >= 90);
     assert_eq!((worker.video.len(), worker.video[0].pts), (20, ms(1000)));
     assert_continuous(&worker.audio);
@@ -111,17 +105,26 @@ fn video_is_added_to_a_running_worker_when_passthrough_ends() {
 }
 
 #[test]
-fn a_server_that_hangs_up_ends_the_worker_and_its_threads() {
-    let before = threads();
-    let mut worker = Worker::start(config(Some(video_out(160, 90)), Some(audio_out())));
-    worker.feed_video(&source::video(Codec::Vp8, 160, 90, 30, 10, ms(0)), 1);
-    worker.shut_down();
+fn a_worker_that_ends_leaves_no_thread_and_no_descriptor() {
+    let cycle = || {
+        let mut worker = Worker::start(config(Some(video_out(160, 90)), Some(audio_out())));
+        worker.feed_video(&source::video(Codec::Vp8, 160, 90, 30, 3, ms(0)), 1);
+        worker.shut_down();
+    };
+    // GLib keeps a few idle threads for the next pipeline.
+    cycle();
+    cycle();
+    let before = (entries("/proc/self/task"), entries("/proc/self/fd"));
+    for _ in 0..5 {
+        cycle();
+    }
     // Tests of one process run side by side only under `cargo test`; nextest gives each its own.
     if std::env::var_os("NEXTEST").is_some() {
-        assert_eq!(threads(), before);
+        let after = (entries("/proc/self/task"), entries("/proc/self/fd"));
+        assert!(after.0 <= before.0 + 1 && after.1 <= before.1, "{before:?} became {after:?}");
     }
 }
 
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
+fn entries(folder: &str) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
 }

@@ -113,6 +113,17 @@ impl Worker {
         }
     }
 
+    /// Sends sound as fast as the worker takes it: no more than a second is on its way, so that none is dropped.
+    pub(crate) fn feed_audio(&mut self, frames: &[Frame]) {
+        for frame in frames {
+            self.send_frame(frame);
+            if frame.pts > frames[0].pts + ms(1000) {
+                let heard = frame.pts - ms(1000);
+                self.read_until(|w| w.audio.last().is_some_and(|f| f.pts >= heard));
+            }
+        }
+    }
+
     /// Reads until `done`; fails the test when that takes too long.
     pub(crate) fn read_until(&mut self, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;

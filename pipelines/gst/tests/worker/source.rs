@@ -101,10 +101,7 @@ fn frames(samples: &[gst::Sample], start: MediaTime, format: impl Fn(&gst::CapsR
         let data = Bytes::copy_from_slice(&buffer.map_readable().unwrap());
         Frame { format: format.clone(), pts, dts: pts, duration: None, keyframe, data }
     };
-    let coded = samples.iter().filter(|s| {
-        !s.buffer().unwrap().flags().contains(gst::BufferFlags::HEADER) || s.buffer().unwrap().size() > 100
-    });
-    coded.map(frame).collect()
+    samples.iter().map(frame).collect()
 }
 
 fn codec_data(caps: &gst::CapsRef) -> Bytes {

@@ -29,9 +29,7 @@ fn through_the_worker(sample: impl FnMut(f64) -> [f64; 2]) -> [Vec<f64>; 2] {
     let source = Sound::new(4.0, sample);
     let frames = source::audio_from(&source.description(), ms(0));
     let mut worker = Worker::start(config(None, Some(audio_out())));
-    for frame in &frames {
-        worker.send_frame(frame);
-    }
+    worker.feed_audio(&frames);
     worker.read_until(|w| w.audio.len() >= 4 * 48_000 / 1024 - 3);
     assert_continuous(&worker.audio);
     assert_eq!(worker.faults, []);

@@ -75,9 +75,10 @@ impl VideoEncoder {
             meta.unset_flags(gst::BufferFlags::all());
         }
         if slot.keyframe {
-            let event =
-                gst_video::UpstreamForceKeyUnitEvent::builder().running_time(at).all_headers(true).build();
-            self.engine.send_upstream(event);
+            // In line with the buffers and without a time: it means the very next one. (Events from the other end, with
+            // a running time, are missed by x264enc 1.22, which shifts its segment.)
+            self.engine
+                .send_in_line(gst_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         self.pending.push_back(Pending { at, pts: slot.pts, duration: slot.duration });
         self.engine.push(buffer);
