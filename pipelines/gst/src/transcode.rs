@@ -28,6 +28,10 @@ pub enum TranscodeError {
         /// What GStreamer said.
         reason: String,
     },
+    /// An encoder broke. Encoders see only what we give them, so this is no fault of the input; the worker ends, and the
+    /// next one goes on where frames ended.
+    #[error("the {0} encoder broke: {1}")]
+    Encoder(&'static str, String),
     /// The codec belongs to the other lane, or has no decoder here.
     #[error("no decoder for {0:?} in this lane")]
     NoDecoder(skywave_media::codec::Codec),

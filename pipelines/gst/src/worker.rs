@@ -10,7 +10,7 @@ mod link;
 mod liveness;
 mod log;
 
-use crate::transcode::{AudioLane, VideoLane, Waker};
+use crate::transcode::{AudioLane, TranscodeError, VideoLane, Waker};
 use link::Link;
 use liveness::Liveness;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -46,6 +46,9 @@ pub enum WorkerError {
     /// The server said something that is no message, or is asked to take one that is none.
     #[error("the link to the server broke: {0}")]
     Proto(#[from] ProtoError),
+    /// Output cannot be made.
+    #[error(transparent)]
+    Transcode(#[from] TranscodeError),
     /// The server sent a frame of a lane whose format it never said.
     #[error("a frame of no format")]
     NoFormat,
@@ -212,7 +215,7 @@ impl Worker {
 
     fn handle_progress(&mut self, now: Mono) -> Result<(), WorkerError> {
         if let Some(lane) = &mut self.video {
-            lane.handle_progress(now);
+            lane.handle_progress(now)?;
             while let Some(frame) = lane.poll_frame() {
                 self.counters.video_frames_out += 1;
                 self.link.send(&FromWorker::Frame(self.sender.message(&frame)))?;
@@ -220,7 +223,7 @@ impl Worker {
             self.faults[0].note(std::iter::from_fn(|| lane.poll_fault()));
         }
         if let Some(lane) = &mut self.audio {
-            lane.handle_progress(now);
+            lane.handle_progress(now)?;
             while let Some(frame) = lane.poll_frame() {
                 self.counters.audio_frames_out += 1;
                 self.link.send(&FromWorker::Frame(self.sender.message(&frame)))?;

@@ -3,6 +3,7 @@
 mod decoder;
 mod encoder;
 
+use super::TranscodeError;
 use super::engine::{Progress, Waker};
 use super::restart::Restarts;
 use decoder::AudioDecoder;
@@ -85,16 +86,20 @@ impl AudioLane {
     }
 
     /// Carries on what GStreamer has finished and what time has decided.
-    pub fn handle_progress(&mut self, now: Mono) {
+    ///
+    /// # Errors
+    /// When there is no encoder, or it broke: the worker is of no use any more.
+    pub fn handle_progress(&mut self, now: Mono) -> Result<(), TranscodeError> {
         self.take_sound(now);
         self.cadence.handle_timeout(now);
-        self.fill_blocks();
+        self.fill_blocks()?;
         if let Some(encoder) = &mut self.encoder {
             while let Some(frame) = encoder.poll_frame() {
                 self.sent_until = frame.duration.map(|duration| frame.pts + duration);
                 self.frames.push_back(frame);
             }
         }
+        Ok(())
     }
 
     /// When [`Self::handle_progress`] must be called at the latest.
@@ -139,24 +144,22 @@ impl AudioLane {
         }
     }
 
-    fn fill_blocks(&mut self) {
+    fn fill_blocks(&mut self) -> Result<(), TranscodeError> {
         loop {
-            if let Some(error) = self.encoder.as_ref().and_then(AudioEncoder::failure) {
-                self.encoder_failed(&error);
-            }
-            if self.encoder.as_ref().is_some_and(|e| e.progress().waiting >= MAX_ENCODER_BACKLOG) {
-                return;
-            }
-            let Some(block) = self.cadence.poll_block() else { return };
-            if self.encoder.is_none() {
-                match AudioEncoder::start(&self.out, block.pts, &self.waker) {
-                    Ok(encoder) => self.encoder = Some(encoder),
-                    Err(error) => return self.encoder_failed(&error.to_string()),
+            if let Some(encoder) = &self.encoder {
+                if let Some(error) = encoder.failure() {
+                    return Err(TranscodeError::Encoder("audio", error));
+                }
+                if encoder.progress().waiting >= MAX_ENCODER_BACKLOG {
+                    return Ok(());
                 }
             }
-            if let Some(encoder) = &mut self.encoder {
-                encoder.handle_block(block);
-            }
+            let Some(block) = self.cadence.poll_block() else { return Ok(()) };
+            let encoder = match &mut self.encoder {
+                Some(encoder) => encoder,
+                none => none.insert(AudioEncoder::start(&self.out, block.pts, &self.waker)?),
+            };
+            encoder.handle_block(block);
         }
     }
 
@@ -165,13 +168,6 @@ impl AudioLane {
         self.restarts.handle_failure(now);
         self.counted.decoder_restarts += 1;
         self.faults.push_back(reason);
-    }
-
-    fn encoder_failed(&mut self, reason: &str) {
-        self.faults.push_back(format!("encoder: {reason}"));
-        let resume_at = self.sent_until.or(self.out.resume_at);
-        let next = AudioCadenceConfig { resume_at: resume_at.map(with_lead), ..self.cadence_config };
-        self.begin_again(next);
     }
 
     /// A new encoder and cadence: the old one's sound that has not come out is lost to silence, a few blocks.

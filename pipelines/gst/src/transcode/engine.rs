@@ -143,9 +143,9 @@ impl Engine {
         self.pipeline.by_name(name)
     }
 
-    /// Sends an event against the stream, from the exit.
-    pub(super) fn send_upstream(&self, event: gst::Event) {
-        self.sink.send_event(event);
+    /// Puts an event at the entry, between the buffers before and after.
+    pub(super) fn send_in_line(&self, event: gst::Event) {
+        self.source.send_event(event);
     }
 }
 

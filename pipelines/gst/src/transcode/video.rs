@@ -3,6 +3,7 @@
 mod decoder;
 mod encoder;
 
+use super::TranscodeError;
 use super::engine::{Progress, Waker};
 use super::restart::Restarts;
 use decoder::VideoDecoder;
@@ -96,13 +97,17 @@ impl VideoLane {
     }
 
     /// Carries on what GStreamer has finished and what time has decided.
-    pub fn handle_progress(&mut self, now: Mono) {
+    ///
+    /// # Errors
+    /// When there is no encoder, or it broke: the worker is of no use any more.
+    pub fn handle_progress(&mut self, now: Mono) -> Result<(), TranscodeError> {
         self.take_pictures(now);
         self.cadence.handle_timeout(now);
-        self.fill_slots(now);
+        self.fill_slots()?;
         if let Some(encoder) = &mut self.encoder {
             self.frames.extend(std::iter::from_fn(|| encoder.poll_frame()));
         }
+        Ok(())
     }
 
     /// When [`Self::handle_progress`] must be called at the latest.
@@ -154,25 +159,25 @@ impl VideoLane {
         }
     }
 
-    fn fill_slots(&mut self, now: Mono) {
+    fn fill_slots(&mut self) -> Result<(), TranscodeError> {
         loop {
-            if let Some(error) = self.encoder.as_ref().and_then(VideoEncoder::failure) {
-                self.encoder_failed(error, now);
-            }
-            if self.encoder.as_ref().is_some_and(|e| e.progress().waiting >= MAX_ENCODER_BACKLOG) {
-                return;
-            }
-            let Some(slot) = self.cadence.poll_slot() else { return };
-            if self.encoder.is_none() {
-                let colorimetry = self.decoder.as_ref().and_then(VideoDecoder::colorimetry);
-                match VideoEncoder::start(&self.out, colorimetry, slot.pts, &self.waker) {
-                    Ok(encoder) => self.encoder = Some(encoder),
-                    Err(error) => return self.encoder_failed(error.to_string(), now),
+            if let Some(encoder) = &self.encoder {
+                if let Some(error) = encoder.failure() {
+                    return Err(TranscodeError::Encoder("video", error));
+                }
+                if encoder.progress().waiting >= MAX_ENCODER_BACKLOG {
+                    return Ok(());
                 }
             }
-            if let Some(encoder) = &mut self.encoder {
-                encoder.handle_slot(slot);
-            }
+            let Some(slot) = self.cadence.poll_slot() else { return Ok(()) };
+            let encoder = match &mut self.encoder {
+                Some(encoder) => encoder,
+                none => {
+                    let colorimetry = self.decoder.as_ref().and_then(VideoDecoder::colorimetry);
+                    none.insert(VideoEncoder::start(&self.out, colorimetry, slot.pts, &self.waker)?)
+                }
+            };
+            encoder.handle_slot(slot);
         }
     }
 
@@ -181,18 +186,6 @@ impl VideoLane {
         self.restarts.handle_failure(now);
         self.counted.decoder_restarts += 1;
         self.faults.push_back(reason);
-    }
-
-    /// An encoder does not break on pictures; when it does, the output goes on where frames end.
-    fn encoder_failed(&mut self, reason: String, now: Mono) {
-        let resume_at = match self.encoder.take() {
-            Some(encoder) => encoder.first_missing().or(self.cadence.next_pts()),
-            None => self.cadence.next_pts(),
-        };
-        self.count();
-        self.cadence_config.resume_at = resume_at;
-        self.cadence = VideoCadence::new(self.cadence_config, now);
-        self.faults.push_back(format!("encoder: {reason}"));
     }
 
     fn count(&mut self) {

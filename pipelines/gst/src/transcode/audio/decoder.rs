@@ -29,8 +29,8 @@ impl AudioDecoder {
             return Err(TranscodeError::NoDecoder(codec));
         }
         // The decoder fills no holes: the cadence does, and knows how long they are.
-        let description =
-            "opusdec plc=false ! audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
+        let description = "opusdec plc=false \
+             ! capsfilter caps=audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
         let engine = Engine::start(description, &caps_of(format), waker)?;
         Ok(Self { engine, format: format.clone() })
     }

@@ -37,7 +37,7 @@ impl AudioEncoder {
     /// An encoder whose first sample stands at `origin`.
     pub(super) fn start(out: &AudioOut, origin: MediaTime, waker: &Waker) -> Result<Self, TranscodeError> {
         let description = format!(
-            "audioconvert ! avenc_aac bitrate={} ! audio/mpeg,mpegversion=4,stream-format=raw",
+            "audioconvert ! avenc_aac bitrate={} ! capsfilter caps=audio/mpeg,mpegversion=4,stream-format=raw",
             out.bitrate_bps
         );
         let caps = gst::Caps::builder("audio/x-raw")

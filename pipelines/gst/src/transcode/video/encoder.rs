@@ -41,6 +41,8 @@ pub(super) struct VideoEncoder {
     /// The PTS that GStreamer sees as zero.
     origin: MediaTime,
     pending: VecDeque<Pending>,
+    /// What the encoder adds to all time stamps, once it has handed out its first frame.
+    shift: Option<gst::ClockTime>,
     /// The caps the format was made of.
     format: Option<(gst::Caps, Arc<Format>)>,
     black: Option<gst::Buffer>,
@@ -56,7 +58,7 @@ impl VideoEncoder {
     ) -> Result<Self, TranscodeError> {
         let engine = Engine::start(&description(out), &raw_caps(out, colorimetry), waker)?;
         let (width, height, pending) = (out.width, out.height, VecDeque::new());
-        Ok(Self { engine, width, height, origin, pending, format: None, black: None })
+        Ok(Self { engine, width, height, origin, pending, shift: None, format: None, black: None })
     }
 
     /// Encodes the slot's picture; pixels are shared with whoever else holds it.
@@ -73,9 +75,10 @@ impl VideoEncoder {
             meta.unset_flags(gst::BufferFlags::all());
         }
         if slot.keyframe {
-            let event =
-                gst_video::UpstreamForceKeyUnitEvent::builder().running_time(at).all_headers(true).build();
-            self.engine.send_upstream(event);
+            // In line with the buffers and without a time: it means the very next one. (Events from the other end, with
+            // a running time, are missed by x264enc 1.22, which shifts its segment.)
+            self.engine
+                .send_in_line(gst_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         self.pending.push_back(Pending { at, pts: slot.pts, duration: slot.duration });
         self.engine.push(buffer);
@@ -97,11 +100,6 @@ impl VideoEncoder {
         samples.iter().filter_map(|sample| self.frame_of(sample)).collect()
     }
 
-    /// The time of the first slot that was taken and not handed out.
-    pub(super) fn first_missing(&self) -> Option<MediaTime> {
-        self.pending.front().map(|pending| pending.pts)
-    }
-
     pub(super) fn set_bitrate(&self, bitrate_bps: u32) {
         let Some(encoder) = self.engine.element("encoder") else { return };
         match encoder.factory().map(|factory| factory.name()).as_deref() {
@@ -121,6 +119,10 @@ impl VideoEncoder {
     fn frame_of(&mut self, sample: &gst::Sample) -> Option<Frame> {
         let buffer = sample.buffer()?;
         let at = buffer.pts()?;
+        // x264enc shifts all times by a constant (1000 h, to have room for negative DTS).
+        let first = self.pending.front()?.at;
+        let shift = *self.shift.get_or_insert(at.saturating_sub(first));
+        let at = at.saturating_sub(shift);
         // Without B-frames the order stays; what the encoder skipped (rate control) is skipped here.
         let slot = std::iter::from_fn(|| self.pending.pop_front()).find(|pending| pending.at >= at)?;
         let format = self.format_of(sample.caps()?)?;
@@ -167,7 +169,7 @@ const fn kilobits(bits: u32) -> u32 {
 }
 
 fn description(out: &VideoOut) -> String {
-    let avc = "video/x-h264,stream-format=avc,alignment=au";
+    let avc = "capsfilter caps=video/x-h264,stream-format=avc,alignment=au";
     match out.encoder {
         Encoder::X264 { preset } => format!(
             "x264enc name=encoder tune=zerolatency speed-preset={} bitrate={} vbv-buf-capacity={VBV_MILLIS} \
