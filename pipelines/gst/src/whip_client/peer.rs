@@ -430,9 +430,11 @@ fn watch_wire(webrtc: &gst::Element, faults: &Faults, counters: &Arc<Counters>) 
             _ => {}
         }
     });
-    if faults.no_sender_reports
-        && let Some(rtpbin) = bin.by_name("rtpbin")
-    {
+    let Some(rtpbin) = bin.by_name("rtpbin") else { return };
+    // Sender reports tell when a frame was captured, not when it was sent: encoders of picture and sound take
+    // different times, and that difference would show as skew.
+    rtpbin.set_property("rtcp-sync-send-time", false);
+    if faults.no_sender_reports {
         rtpbin.connect_pad_added(|_, pad| {
             if pad.name().starts_with("send_rtcp_src") {
                 faults::withhold_sender_reports(pad);

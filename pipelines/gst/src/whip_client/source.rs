@@ -12,6 +12,7 @@ use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
 use skywave_media::codec::TrackKind;
 use skywave_media::time::AUDIO_RATE;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Samples per buffer of the test sound: 10 ms.
@@ -52,6 +53,7 @@ fn add_test(options: &PublishOptions, lanes: &LaneBuilder) -> Result<(), Publish
 /// `videotestsrc` keeps the pace and the time; a probe paints over what it shows.
 pub(super) fn test_video(encoding: &VideoEncoding) -> Result<[gst::Element; 2], PublishError> {
     let (width, height) = encoding.size.unwrap_or((1280, 720));
+    let fps = encoding.fps.unwrap_or(30);
     let source = make("videotestsrc")?;
     source.set_property("is-live", true);
     source.set_property_from_str("pattern", "black");
@@ -59,24 +61,38 @@ pub(super) fn test_video(encoding: &VideoEncoding) -> Result<[gst::Element; 2], 
         .field("format", "I420")
         .field("width", width.cast_signed())
         .field("height", height.cast_signed())
-        .field("framerate", gst::Fraction::new(encoding.fps.unwrap_or(30).cast_signed(), 1))
+        .field("framerate", gst::Fraction::new(fps.cast_signed(), 1))
         .build();
     let info = VideoInfo::from_caps(&caps)?;
     let painter = TestPicture::new(width as usize, height as usize);
+    let first = OnceLock::new();
     let pad = source.static_pad("src").expect("videotestsrc has a source pad");
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, probe| {
         if let Some(buffer) = probe.buffer_mut()
             && let Some(time) = buffer.pts()
-            && let Ok(mut frame) = VideoFrameRef::from_buffer_ref_writable(buffer.make_mut(), &info)
         {
-            let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(width as usize);
-            if let Ok(luma) = frame.plane_data_mut(0) {
-                painter.paint(luma, stride, Duration::from(time));
+            let buffer = buffer.make_mut();
+            let time = on_grid(time, *first.get_or_init(|| time), u64::from(fps));
+            buffer.set_pts(time);
+            if let Ok(mut frame) = VideoFrameRef::from_buffer_ref_writable(buffer, &info) {
+                let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(width as usize);
+                if let Ok(luma) = frame.plane_data_mut(0) {
+                    painter.paint(luma, stride, Duration::from(time));
+                }
             }
         }
         gst::PadProbeReturn::Ok
     });
     Ok([source, caps_filter(caps)?])
+}
+
+/// The time of a frame moved back to the grid on which a frame begins at every full second. videotestsrc counts from the
+/// moment it was started, a few milliseconds into the pipeline's time, and a flash would be late by as much.
+fn on_grid(time: gst::ClockTime, first: gst::ClockTime, fps: u64) -> gst::ClockTime {
+    let frame = |t: gst::ClockTime| u128::from(t.nseconds()) * u128::from(fps);
+    let frames =
+        frame(first) / 1_000_000_000 + (frame(time.saturating_sub(first)) + 500_000_000) / 1_000_000_000;
+    gst::ClockTime::from_nseconds((frames * 1_000_000_000 / u128::from(fps)) as u64)
 }
 
 /// `audiotestsrc` keeps the pace and counts the samples; a probe fills them.
@@ -235,4 +251,74 @@ fn take_rtsp_pad(pad: &gst::Pad, lanes: &LaneBuilder) -> Result<(), PublishError
     let decode = make("decodebin")?;
     follow_decoder(&decode, lanes, false);
     lanes.add_sink_behind(pad, &decode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_moved_back_to_the_grid_and_keep_their_pace() {
+        let at = |nanos| gst::ClockTime::from_nseconds(nanos);
+        let first = at(38_000_123);
+        let third = 33_333_333;
+        let placed: Vec<_> = (0..4).map(|n| on_grid(first + at(n * third), first, 30).nseconds()).collect();
+        assert_eq!(placed, [33_333_333, 66_666_666, 100_000_000, 133_333_333]);
+        let later = first + at(29 * third + 3600 * 1_000_000_000);
+        assert_eq!(on_grid(later, first, 30), gst::ClockTime::from_seconds(3601));
+        assert_eq!(on_grid(at(0), at(0), 25), at(0));
+    }
+
+    /// The times at which flashes and beeps begin as the source makes them, in nanoseconds.
+    fn events_of_the_source(seconds: u64) -> (Vec<u64>, Vec<u64>) {
+        gst::init().unwrap();
+        let (pipeline, _notes) = super::super::guard::PipelineGuard::new("source");
+        let end = gst::ClockTime::from_seconds(seconds);
+        let sink = || gstreamer_app::AppSink::builder().sync(false).build();
+        let (pictures, sounds) = (sink(), sink());
+        let encoding = VideoEncoding { size: Some((320, 180)), ..VideoEncoding::default() };
+        let [source, caps] = test_video(&encoding).unwrap();
+        pipeline.add_chain(&[&source, &caps, pictures.upcast_ref()]).unwrap();
+        let [source, caps] = test_audio(TestSound::Beep).unwrap();
+        pipeline.add_chain(&[&source, &caps, sounds.upcast_ref()]).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let (mut flashes, mut beeps, mut was_white) = (Vec::new(), Vec::new(), true);
+        while let Ok(sample) = pictures.pull_sample() {
+            let buffer = sample.buffer().unwrap();
+            let white = buffer.map_readable().unwrap()[320 * 90] == 235;
+            if white && !was_white {
+                flashes.push(buffer.pts().unwrap().nseconds());
+            }
+            was_white = white;
+            if buffer.pts().unwrap() > end {
+                break;
+            }
+        }
+        let mut quiet = 0;
+        while let Ok(sample) = sounds.pull_sample() {
+            let buffer = sample.buffer().unwrap();
+            for (n, bytes) in (0u64..).zip(buffer.map_readable().unwrap().chunks_exact(4)) {
+                let loud = bytes != [0; 4];
+                if loud && quiet > 4800 {
+                    beeps.push(buffer.pts().unwrap().nseconds() + n * 1_000_000_000 / u64::from(AUDIO_RATE));
+                }
+                quiet = if loud { 0 } else { quiet + 1 };
+            }
+            if buffer.pts().unwrap() > end {
+                break;
+            }
+        }
+        (flashes, beeps)
+    }
+
+    #[test]
+    fn flashes_and_beeps_begin_at_the_same_full_seconds() {
+        let (flashes, beeps) = events_of_the_source(2);
+        assert_eq!(flashes, [1_000_000_000, 2_000_000_000]);
+        assert_eq!(beeps.len(), 2);
+        for (flash, beep) in flashes.iter().zip(beeps) {
+            // The sine is zero in its first sample, and samples do not fall on full seconds exactly.
+            assert!(beep.abs_diff(*flash) < 50_000, "{flash} {beep}");
+        }
+    }
 }

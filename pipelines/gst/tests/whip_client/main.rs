@@ -1,0 +1,11 @@
+#![allow(unreachable_pub)] // a test binary exports nothing
+//! `publish` against a WHIP server whose peer is another `webrtcbin`.
+
+mod receiver;
+mod server;
+mod support;
+
+mod connection;
+mod faults;
+mod refusals;
+mod sources;
