@@ -168,7 +168,9 @@ impl Stream {
             Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.hls.handle_discontinuity(now),
             Phase::Live => {}
         }
-        if self.plan == Some(VideoPlan::Passthrough) || self.plan.is_none() {
+        // Pictures that are encoded keep their size when a publisher takes over without a break.
+        let keeps_plan = self.phase == Phase::Live && matches!(self.plan, Some(VideoPlan::Transcode { .. }));
+        if !keeps_plan {
             self.planner = OutputPlanner::new(plan::plan_config(self.registry.config()));
             self.plan = None;
         }
@@ -391,9 +393,13 @@ impl Stream {
     }
 
     fn publish_views(&mut self) {
-        if let Some(first) = self.hls.publish() {
-            let after_ms = first.saturating_since(self.epoch).as_millis();
-            tracing::info!(stream = %self.name, after_ms, "first HLS segment");
+        let news = self.hls.publish();
+        if let Some(ready) = news.ready_at {
+            let after_ms = ready.saturating_since(self.epoch).as_millis();
+            tracing::info!(stream = %self.name, after_ms, "HLS can be watched");
+        }
+        if let Some(publisher) = self.publisher.as_mut().filter(|_| news.keyframe_wanted) {
+            publisher.demand_video_keyframe(relay_node::clock::now());
         }
     }
 

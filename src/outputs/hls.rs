@@ -9,12 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// What [`HlsOutput::publish`] has to say.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The multivariant playlist has just come to be, at this time.
+    pub(crate) ready_at: Option<Mono>,
+    /// Video frames are dropped until the next keyframe.
+    pub(crate) keyframe_wanted: bool,
+}
+
 /// Feeds the packager and publishes its view.
 pub(crate) struct HlsOutput {
     packager: Packager,
     view: watch::Sender<Arc<HlsView>>,
     renditions: Vec<(TrackKind, RenditionName)>,
-    has_segment: bool,
     changed_at: Mono,
 }
 
@@ -23,14 +31,13 @@ impl HlsOutput {
     pub(crate) fn new(config: &config::Hls, take: TakeId, epoch_wall: UnixTime) -> Self {
         let packager = Packager::new(hls_config(config), take, epoch_wall);
         let (view, _) = watch::channel(packager.view());
-        Self { packager, view, renditions: Vec::new(), has_segment: false, changed_at: Mono::default() }
+        Self { packager, view, renditions: Vec::new(), changed_at: Mono::default() }
     }
 
     /// A new take under the same URLs.
     pub(crate) fn restart(&mut self, config: &config::Hls, take: TakeId, epoch_wall: UnixTime) {
         self.packager = Packager::new(hls_config(config), take, epoch_wall);
         self.renditions.clear();
-        self.has_segment = false;
     }
 
     /// Where HTTP reads the newest window.
@@ -79,13 +86,14 @@ impl HlsOutput {
         self.packager.poll_timeout()
     }
 
-    /// Lets HTTP see what has changed. Says when the first segment of the take came, once.
-    pub(crate) fn publish(&mut self) -> Option<Mono> {
-        let mut first = None;
+    /// Lets HTTP see what has changed, and says what the stream should know of it.
+    pub(crate) fn publish(&mut self) -> News {
+        let mut news = News::default();
         while let Some(event) = self.packager.poll_event() {
-            if matches!(event, HlsEvent::SegmentFinished { .. }) && !self.has_segment {
-                self.has_segment = true;
-                first = Some(self.changed_at);
+            match event {
+                HlsEvent::Ready => news.ready_at = Some(self.changed_at),
+                HlsEvent::KeyframeWanted { .. } => news.keyframe_wanted = true,
+                _ => {}
             }
         }
         let view = self.packager.view();
@@ -94,7 +102,7 @@ impl HlsOutput {
             *seen = view;
             changed
         });
-        first
+        news
     }
 }
 
@@ -107,12 +115,14 @@ fn rendition(kind: TrackKind) -> RenditionName {
     RenditionName::new(name).expect("both are lower-case words")
 }
 
-fn hls_config(config: &config::Hls) -> HlsConfig {
-    HlsConfig {
+/// The packager's part of the configuration.
+pub(crate) fn hls_config(config: &config::Hls) -> HlsConfig {
+    let wished = HlsConfig {
         segment: Duration::from_millis(config.segment_ms),
         part: Duration::from_millis(config.part_ms),
         window: Duration::from_millis(config.dvr_ms),
         max_bytes: config.window_max_bytes,
         ..HlsConfig::default()
-    }
+    };
+    wished.sane()
 }

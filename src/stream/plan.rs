@@ -1,6 +1,7 @@
 //! From configuration and plan to what the worker is asked to make. Pure.
 
 use crate::config::{Config, EncoderName};
+use crate::outputs::hls::hls_config;
 use skywave_media::codec::TrackKind;
 use skywave_media::fit::{PlanConfig, VideoPlan};
 use skywave_media::frame::Frame;
@@ -76,11 +77,14 @@ pub(super) fn worker_config(wanted: &Wanted<'_>) -> WorkerConfig {
 
 /// The planner's part of the configuration.
 pub(super) fn plan_config(config: &Config) -> PlanConfig {
+    let hls = hls_config(&config.hls);
     PlanConfig {
         passthrough: config.transcode.passthrough,
         max_width: config.transcode.max_width,
         max_height: config.transcode.max_height,
-        segment: Duration::from_millis(config.hls.segment_ms),
+        segment: hls.segment,
+        keyframe_earliness: hls.keyframe_earliness(),
+        keyframe_lateness: hls.keyframe_lateness(),
     }
 }
 

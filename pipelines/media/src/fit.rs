@@ -10,14 +10,11 @@
 use crate::codec::{Codec, Format, VideoFormat};
 use crate::frame::Frame;
 use crate::h264::{AvcConfig, SliceType, avcc_nals, nal_type, nal_unit_type, slice_type};
+use crate::hls::HlsConfig;
 use crate::time::{MediaTime, Mono};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How long after a grid point the keyframe that ends the segment may come. A segment must not be half a second
-/// longer than its target (RFC 8216 section 4.3.3.1: `EXTINF`, rounded, is at most the target duration).
-pub const KEYFRAME_LATENESS: Duration = Duration::from_millis(450);
 
 /// A passed-through lane that is silent for longer breaks the cadence of segments; an encoder can repeat a picture.
 const STALL: Duration = Duration::from_secs(1);
@@ -48,11 +45,23 @@ pub struct PlanConfig {
     pub max_height: u32,
     /// Length of a segment.
     pub segment: Duration,
+    /// How much before the end of a segment a keyframe may come and still end it: [`HlsConfig::keyframe_earliness`].
+    pub keyframe_earliness: Duration,
+    /// How much behind the end of a segment its keyframe may come: [`HlsConfig::keyframe_lateness`].
+    pub keyframe_lateness: Duration,
 }
 
 impl Default for PlanConfig {
     fn default() -> Self {
-        Self { passthrough: true, max_width: 1920, max_height: 1080, segment: Duration::from_secs(2) }
+        let hls = HlsConfig::default();
+        Self {
+            passthrough: true,
+            max_width: 1920,
+            max_height: 1080,
+            segment: hls.segment,
+            keyframe_earliness: hls.keyframe_earliness(),
+            keyframe_lateness: hls.keyframe_lateness(),
+        }
     }
 }
 
@@ -185,7 +194,8 @@ impl OutputPlanner {
 
     /// Whether the source should send a keyframe now, so that a passed-through segment can end.
     pub fn poll_keyframe_wanted(&self, _now: Mono) -> bool {
-        matches!(&self.state, State::Passthrough(p) if p.last_pts.as_nanos() >= p.grid_ns)
+        let early = nanos(self.config.keyframe_earliness);
+        matches!(&self.state, State::Passthrough(p) if p.last_pts.as_nanos() >= p.grid_ns - early)
     }
 
     /// The first keyframe fits: begin to pass through.
@@ -204,9 +214,8 @@ impl OutputPlanner {
     /// Looks whether frames that are passed through still fit.
     fn check(&mut self, frame: &Frame, format: &VideoFormat, now: Mono) {
         let misfit = self.misfit(frame, format);
-        let segment = self.config.segment;
         let State::Passthrough(p) = &mut self.state else { return };
-        let reason = misfit.or_else(|| p.advance(frame, segment, now));
+        let reason = misfit.or_else(|| p.advance(frame, &self.config, now));
         if let Some(reason) = reason {
             let format = Arc::clone(&frame.format);
             self.give_up(&format, reason);
@@ -245,7 +254,7 @@ impl OutputPlanner {
 
 impl Passthrough {
     /// Takes the next frame in; says why it must be the last one that is passed through.
-    fn advance(&mut self, frame: &Frame, segment: Duration, now: Mono) -> Option<PlanReason> {
+    fn advance(&mut self, frame: &Frame, config: &PlanConfig, now: Mono) -> Option<PlanReason> {
         self.last_frame = now;
         self.last_pts = frame.pts;
         if frame.format != self.format {
@@ -256,11 +265,15 @@ impl Passthrough {
                 return Some(PlanReason::SizeChanges);
             }
         }
-        if frame.keyframe && frame.pts.as_nanos() >= self.grid_ns - early_ns(segment) {
-            self.grid_ns = next_grid(frame.pts + MediaTime::from_nanos(early_ns(segment)), segment);
+        let early = nanos(config.keyframe_earliness);
+        let late = self.grid_ns.saturating_add(nanos(config.keyframe_lateness));
+        if frame.pts.as_nanos() > late {
+            return Some(PlanReason::KeyframesLate);
         }
-        let lateness = i64::try_from(KEYFRAME_LATENESS.as_nanos()).unwrap_or(i64::MAX);
-        (frame.pts.as_nanos() > self.grid_ns.saturating_add(lateness)).then_some(PlanReason::KeyframesLate)
+        if frame.keyframe && frame.pts.as_nanos() >= self.grid_ns - early {
+            self.grid_ns = next_grid(frame.pts + MediaTime::from_nanos(early), config.segment);
+        }
+        None
     }
 }
 
@@ -284,16 +297,14 @@ impl Pinned {
     }
 }
 
-/// How much before its grid point a keyframe may end a segment: one that was sent for another reason just before
-/// would otherwise have to be followed by a second one.
-pub const fn early_ns(segment: Duration) -> i64 {
-    (segment.as_nanos() / 4) as i64
-}
-
 /// The first multiple of `segment` after `pts`, in nanoseconds.
 fn next_grid(pts: MediaTime, segment: Duration) -> i64 {
-    let length = i64::try_from(segment.as_nanos()).unwrap_or(i64::MAX).max(1);
+    let length = nanos(segment).max(1);
     (pts.as_nanos().div_euclid(length) + 1).saturating_mul(length)
+}
+
+fn nanos(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Whether HLS players take this stream: Baseline, Main or High, 4:2:0, 8 bit, progressive

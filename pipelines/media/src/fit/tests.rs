@@ -73,20 +73,23 @@ fn h264_with_keyframes_on_demand_is_passed_through() {
 }
 
 #[test]
-fn keyframes_are_asked_for_at_each_grid_point_and_not_before() {
+fn keyframes_are_asked_for_where_they_may_end_a_segment_and_not_before() {
     let mut planner = planner();
     let format = h264(BASELINE_SPS);
     planner.handle_frame(&frame(&format, 0, true, P_SLICE), at(0));
-    planner.handle_frame(&frame(&format, 1999, false, P_SLICE), at(1999));
-    assert!(!planner.poll_keyframe_wanted(at(1999)));
-    planner.handle_frame(&frame(&format, 2000, false, P_SLICE), at(2000));
-    assert!(planner.poll_keyframe_wanted(at(2000)));
+    planner.handle_frame(&frame(&format, 1874, false, P_SLICE), at(1874));
+    assert!(!planner.poll_keyframe_wanted(at(1874)));
+    planner.handle_frame(&frame(&format, 1875, false, P_SLICE), at(1875));
+    assert!(planner.poll_keyframe_wanted(at(1875)));
     planner.handle_frame(&frame(&format, 2100, true, P_SLICE), at(2100));
     assert!(!planner.poll_keyframe_wanted(at(2100)));
-    // One just before the grid, sent for another reason, serves as well.
+    // One just before the grid serves as well, one that is sent much earlier for another reason does not.
     planner.handle_frame(&frame(&format, 3600, true, P_SLICE), at(3600));
-    planner.handle_frame(&frame(&format, 4500, false, P_SLICE), at(4500));
-    assert!(!planner.poll_keyframe_wanted(at(4500)));
+    planner.handle_frame(&frame(&format, 3880, false, P_SLICE), at(3880));
+    assert!(planner.poll_keyframe_wanted(at(3880)));
+    planner.handle_frame(&frame(&format, 3900, true, P_SLICE), at(3900));
+    planner.handle_frame(&frame(&format, 5800, false, P_SLICE), at(5800));
+    assert!(!planner.poll_keyframe_wanted(at(5800)));
 }
 
 #[test]
