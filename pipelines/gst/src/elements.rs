@@ -1,24 +1,43 @@
-//! Which GStreamer elements Skywave needs, and which Debian package has each.
+//! Which GStreamer elements Skywave uses, and the Debian packages that have them.
+//!
+//! What belongs here: the list, and looking whether they are installed. What does not: using them.
 
 use gstreamer as gst;
 use std::fmt;
 
-/// An element that this machine lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MissingElement {
-    /// The element's name.
-    pub element: &'static str,
-    /// The Debian package that has it.
-    pub debian_package: &'static str,
-    /// What does not work without it.
-    pub needed_for: &'static str,
+/// Where Skywave names the element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NeededFor {
+    /// The worker: every transcode, `skywave serve`.
+    Worker,
+    /// The worker with OpenH264 as its encoder.
+    OpenH264,
+    /// The WHIP client: `skywave publish`.
+    Publish,
 }
 
-impl fmt::Display for MissingElement {
+impl fmt::Display for NeededFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { element, debian_package, needed_for } = self;
-        write!(f, "{element} ({needed_for}): install the Debian package {debian_package}")
+        f.write_str(match self {
+            Self::Worker => "transcoding",
+            Self::OpenH264 => "encoding with OpenH264",
+            Self::Publish => "skywave publish",
+        })
     }
+}
+
+/// An element that is not installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "GStreamer element `{element}` is missing, needed for {needed_for}: apt-get install {debian_package}"
+)]
+pub struct MissingElement {
+    /// Its factory name.
+    pub element: &'static str,
+    /// The package of Debian 12 that has it.
+    pub debian_package: &'static str,
+    /// What does not work without it.
+    pub needed_for: NeededFor,
 }
 
 const BASE: &str = "gstreamer1.0-plugins-base";
@@ -28,55 +47,70 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 const NICE: &str = "gstreamer1.0-nice";
 
-/// Everything the worker's pipelines are made of: element, package, purpose.
-const WORKER: &[(&str, &str, &str)] = &[
-    ("appsrc", BASE, "every pipeline"),
-    ("appsink", BASE, "every pipeline"),
-    ("audioconvert", BASE, "sound"),
-    ("audioresample", BASE, "sound"),
-    ("opusdec", BASE, "decoding Opus"),
-    ("vp8dec", GOOD, "decoding VP8"),
-    ("vp9dec", GOOD, "decoding VP9"),
-    ("av1dec", BAD, "decoding AV1"),
-    ("avdec_h264", LIBAV, "decoding H.264"),
-    ("h264parse", BAD, "H.264"),
-    ("x264enc", UGLY, "encoding H.264"),
-    ("openh264enc", BAD, "encoding H.264 without GPL code"),
-    ("avenc_aac", LIBAV, "encoding AAC"),
-    ("aacparse", GOOD, "AAC"),
+/// Every element the product names, and those that they make themselves (`webrtcbin` needs ICE, DTLS and SRTP).
+const ELEMENTS: [(&str, &str, NeededFor); 43] = [
+    ("appsrc", BASE, NeededFor::Worker),
+    ("appsink", BASE, NeededFor::Worker),
+    ("videoconvertscale", BASE, NeededFor::Worker),
+    ("capsfilter", "libgstreamer1.0-0", NeededFor::Worker),
+    ("vp8dec", GOOD, NeededFor::Worker),
+    ("vp9dec", GOOD, NeededFor::Worker),
+    ("av1dec", BAD, NeededFor::Worker),
+    ("avdec_h264", LIBAV, NeededFor::Worker),
+    ("opusdec", BASE, NeededFor::Worker),
+    ("x264enc", UGLY, NeededFor::Worker),
+    ("voaacenc", BAD, NeededFor::Worker),
+    ("openh264enc", BAD, NeededFor::OpenH264),
+    ("h264parse", BAD, NeededFor::OpenH264),
+    ("webrtcbin", BAD, NeededFor::Publish),
+    ("nicesrc", NICE, NeededFor::Publish),
+    ("nicesink", NICE, NeededFor::Publish),
+    ("dtlssrtpenc", BAD, NeededFor::Publish),
+    ("dtlssrtpdec", BAD, NeededFor::Publish),
+    ("srtpenc", BAD, NeededFor::Publish),
+    ("srtpdec", BAD, NeededFor::Publish),
+    ("rtpbin", GOOD, NeededFor::Publish),
+    ("rtpfunnel", GOOD, NeededFor::Publish),
+    ("rtpvp8pay", GOOD, NeededFor::Publish),
+    ("rtpvp9pay", GOOD, NeededFor::Publish),
+    ("rtph264pay", GOOD, NeededFor::Publish),
+    ("rtpopuspay", GOOD, NeededFor::Publish),
+    ("rtph264depay", GOOD, NeededFor::Publish),
+    ("vp8enc", GOOD, NeededFor::Publish),
+    ("vp9enc", GOOD, NeededFor::Publish),
+    ("opusenc", BASE, NeededFor::Publish),
+    ("filesrc", "libgstreamer1.0-0", NeededFor::Publish),
+    ("videotestsrc", BASE, NeededFor::Publish),
+    ("audiotestsrc", BASE, NeededFor::Publish),
+    ("audioconvert", BASE, NeededFor::Publish),
+    ("audioresample", BASE, NeededFor::Publish),
+    ("videoconvert", BASE, NeededFor::Publish),
+    ("videoscale", BASE, NeededFor::Publish),
+    ("videorate", BASE, NeededFor::Publish),
+    ("decodebin", BASE, NeededFor::Publish),
+    ("v4l2src", GOOD, NeededFor::Publish),
+    ("rtspsrc", GOOD, NeededFor::Publish),
+    ("matroskademux", GOOD, NeededFor::Publish),
+    ("qtdemux", GOOD, NeededFor::Publish),
 ];
 
-/// Everything the WHIP client's pipelines are made of besides.
-const WHIP_CLIENT: &[(&str, &str, &str)] = &[
-    ("webrtcbin", BAD, "publishing over WebRTC"),
-    ("nicesrc", NICE, "ICE"),
-    ("dtlssrtpenc", BAD, "DTLS-SRTP"),
-    ("srtpenc", BAD, "SRTP"),
-    ("rtpbin", GOOD, "RTP"),
-    ("rtpvp8pay", GOOD, "publishing VP8"),
-    ("rtpvp9pay", GOOD, "publishing VP9"),
-    ("rtph264pay", GOOD, "publishing H.264"),
-    ("rtpopuspay", GOOD, "publishing Opus"),
-    ("vp8enc", GOOD, "encoding VP8"),
-    ("vp9enc", GOOD, "encoding VP9"),
-    ("opusenc", BASE, "encoding Opus"),
-    ("decodebin", BASE, "publishing files"),
-    ("v4l2src", GOOD, "publishing a camera"),
-    ("rtspsrc", GOOD, "publishing an RTSP source"),
-];
-
-/// Looks for all elements.
+/// Looks for every element the product uses.
 ///
 /// # Errors
-/// The missing ones; all of them when GStreamer itself does not start.
+/// All that are missing, those for the worker first. When GStreamer itself does not start, all are.
 pub fn check() -> Result<(), Vec<MissingElement>> {
+    missing(&ELEMENTS)
+}
+
+fn missing(elements: &[(&'static str, &'static str, NeededFor)]) -> Result<(), Vec<MissingElement>> {
     let started = gst::init().is_ok();
-    let missing: Vec<MissingElement> = WORKER
+    let is_missing = |name: &str| !started || gst::ElementFactory::find(name).is_none();
+    let mut missing: Vec<_> = elements
         .iter()
-        .chain(WHIP_CLIENT)
-        .filter(|(element, ..)| !started || gst::ElementFactory::find(element).is_none())
+        .filter(|(element, ..)| is_missing(element))
         .map(|&(element, debian_package, needed_for)| MissingElement { element, debian_package, needed_for })
         .collect();
+    missing.sort_by_key(|missing| missing.needed_for);
     if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
@@ -85,16 +119,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_missing_where_the_install_script_has_run() {
+    fn a_machine_that_ran_the_install_script_has_everything() {
         assert_eq!(check(), Ok(()));
     }
 
     #[test]
     fn a_missing_element_is_named_with_its_package() {
-        let missing = MissingElement { element: "x264enc", debian_package: UGLY, needed_for: "encoding H.264" };
+        let elements = [("nosuchenc", UGLY, NeededFor::Publish), ("x264enc", UGLY, NeededFor::Worker)];
+        let missing = missing(&elements).unwrap_err();
+        assert_eq!(missing.len(), 1);
         assert_eq!(
-            missing.to_string(),
-            "x264enc (encoding H.264): install the Debian package gstreamer1.0-plugins-ugly"
+            missing[0].to_string(),
+            "GStreamer element `nosuchenc` is missing, needed for skywave publish: \
+             apt-get install gstreamer1.0-plugins-ugly"
         );
     }
 }

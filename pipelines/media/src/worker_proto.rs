@@ -48,14 +48,15 @@ pub enum FromWorker {
     Ready,
     /// One coded frame of an output rendition.
     Frame(FrameMessage),
-    /// The worker is alive and its pipelines move. None for a second means that it hangs.
+    /// The worker is alive and its pipelines move. None for the better part of a second means that it hangs.
     Heartbeat {
         /// When it was sent.
         at: Mono,
         /// What the worker has done so far.
         counters: WorkerCounters,
     },
-    /// Something in this lane went wrong and was dealt with (a decoder was rebuilt, say): for logs and counters.
+    /// Something in this lane went wrong and was dealt with (a decoder was rebuilt, say): for logs and counters, at most
+    /// one a second and lane. After one of video the source should be asked for a keyframe: decoding may wait for it.
     Fault {
         /// The lane.
         kind: TrackKind,

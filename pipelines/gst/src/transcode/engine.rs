@@ -182,3 +182,39 @@ fn listen(pipeline: &gst::Pipeline, complaints: Arc<Mutex<Complaints>>, waker: W
         gst::BusSyncReply::Drop
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_pipeline_that_hangs_shows_no_progress_and_one_that_works_does() {
+        gst::init().unwrap();
+        let caps = gst::Caps::builder("application/x-test").build();
+        let (woken, waiter) = mpsc::channel();
+        let waker = Waker::new(move || {
+            let _ = woken.send(());
+        });
+        let mut slow = Engine::start("identity sleep-time=500000", &caps, &waker).unwrap();
+        for _ in 0..4 {
+            slow.push(gst::Buffer::from_slice([1u8]));
+        }
+        // The first comes out after half a second; until then nothing may have moved but that one.
+        waiter.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        let progress = slow.progress();
+        assert!(progress.waiting >= 2 && progress.taken + progress.waiting == 4, "{progress:?}");
+        while slow.progress().waiting > 0 {
+            waiter.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        }
+        assert_eq!(slow.failure(), None);
+    }
+
+    #[test]
+    fn a_pipeline_that_cannot_be_built_says_which_element_is_missing() {
+        gst::init().unwrap();
+        let caps = gst::Caps::builder("application/x-test").build();
+        let error = Engine::start("nosuchelement", &caps, &Waker::new(|| {})).unwrap_err();
+        assert!(error.to_string().contains("nosuchelement"), "{error}");
+    }
+}

@@ -91,8 +91,13 @@ impl VideoLane {
                 Err(error) => self.decoder_failed(error.to_string(), now),
             }
         }
-        if !self.decoder.as_mut().is_some_and(|decoder| decoder.handle_frame(frame)) {
-            self.counted.frames_dropped += 1;
+        if self.decoder.as_mut().is_some_and(|decoder| decoder.handle_frame(frame)) {
+            return;
+        }
+        self.counted.frames_dropped += 1;
+        // Said again and again: the keyframe that the last fault called for may have come before its time.
+        if !frame.keyframe && self.restarts.may_start(now) && self.faults.is_empty() {
+            self.faults.push_back("decoding waits for a keyframe".to_owned());
         }
     }
 

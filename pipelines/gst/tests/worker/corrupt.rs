@@ -6,6 +6,7 @@ use crate::source::{self, Sound};
 use bytes::Bytes;
 use skywave_media::codec::Codec;
 use skywave_media::frame::Frame;
+use std::time::Duration;
 
 /// A small generator of our own, so that a failure can be repeated.
 struct Noise(u64);
@@ -47,7 +48,7 @@ fn survives(codec: Codec, seed: u64) {
     }
     // The publisher recovers: sound frames from a keyframe on, once decoders may be rebuilt.
     let beats = worker.beats;
-    worker.read_until(|w| w.beats > beats + 6);
+    worker.read_until(|w| w.beats > beats + 15);
     let good = source::video(codec, 160, 90, 30, 30, ms(8000));
     let decoded = worker.counters.pictures_decoded;
     worker.feed_video(&good, 0);
@@ -86,11 +87,15 @@ fn corrupt_opus_costs_sound_and_nothing_else() {
     let mut noise = Noise(5);
     let tone = Sound::new(3.0, |t| [(t * 6000.0).sin() * 0.3; 2]);
     let frames = source::audio_from(&tone.description(), ms(0));
-    let mut worker = Worker::start(config(None, Some(audio_out())));
-    for frame in &frames {
-        let frame = if frame.pts < ms(2000) { noise.corrupt(frame) } else { frame.clone() };
-        worker.send_frame(&frame);
-    }
+    let mut config = config(None, Some(audio_out()));
+    // Holes are filled a second after their time, while a decoder is being rebuilt.
+    config.max_wait = Duration::from_secs(41);
+    let mut worker = Worker::start(config);
+    let frames: Vec<_> = frames
+        .iter()
+        .map(|frame| if frame.pts < ms(2000) { noise.corrupt(frame) } else { frame.clone() })
+        .collect();
+    worker.feed_audio(&frames);
     worker.read_until(|w| w.audio.len() >= 3 * 48_000 / 1024 - 4);
     assert_continuous(&worker.audio);
     let heard = crate::check::sound(&worker.audio);

@@ -6,6 +6,7 @@
 
 mod alignment;
 mod check;
+mod child;
 mod continuity;
 mod corrupt;
 mod harness;

@@ -26,7 +26,7 @@ pub(crate) fn encoder(codec: Codec) -> &'static str {
             "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=60 byte-stream=false \
              ! video/x-h264,stream-format=avc,alignment=au,profile=constrained-baseline"
         }
-        Codec::Opus => "opusenc frame-size=20 bitrate=128000",
+        Codec::Opus => "opusenc frame-size=20 bitrate=256000",
         Codec::Aac => unreachable!("no publisher sends AAC"),
     }
 }
@@ -65,14 +65,14 @@ pub(crate) fn video_from(
 pub(crate) fn audio_from(source: &str, start: MediaTime) -> Vec<Frame> {
     let raw = "audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
     let samples = run(&format!("{source} ! audioconvert ! {raw} ! {}", encoder(Codec::Opus)));
-    frames(&samples, start.rescale(48_000), |_| {
-        Format::Audio(AudioFormat {
-            codec: Codec::Opus,
-            sample_rate: 48_000,
-            channels: 2,
-            config: Bytes::new(),
-        })
-    })
+    let format = AudioFormat { codec: Codec::Opus, sample_rate: 48_000, channels: 2, config: Bytes::new() };
+    let mut frames = frames(&samples, start.rescale(48_000), |_| Format::Audio(format.clone()));
+    // opusenc takes its own delay out of the time stamps; a browser's simply count samples (RFC 7587 section 4.2).
+    for (frame, number) in frames.iter_mut().zip(0..) {
+        frame.pts = start.rescale(48_000) + MediaTime::from_48k(number * 960);
+        frame.dts = frame.pts;
+    }
+    frames
 }
 
 /// Raw samples that a GStreamer description makes of nothing.
