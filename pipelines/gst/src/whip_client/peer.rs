@@ -256,6 +256,8 @@ fn configure_ice(webrtc: &gst::Element, options: &PeerOptions<'_>) {
         // UPnP costs 200 ms and opens sockets on every interface; a WHIP client needs no hole in its router.
         agent.set_property("upnp", false);
         agent.set_property("ice-tcp", options.ice_tcp);
+        // Without answers to its checks libnice notices a dead server; with mere indications it never would.
+        agent.set_property("keepalive-conncheck", true);
     }
     for address in options.local_addresses {
         if !ice.emit_by_name::<bool>("add-local-ip-address", &[&address.to_string()]) {
@@ -377,7 +379,7 @@ fn forward_keyframe_requests(source: &AppSrc, outlets: &Outlets, kind: TrackKind
         }
         counters.keyframe_requests.fetch_add(1, Relaxed);
         outlet.request_keyframe();
-        gst::PadProbeReturn::Drop
+        gst::PadProbeReturn::Handled
     });
 }
 
@@ -462,7 +464,7 @@ fn watch_sent(nicesink: &gst::Element, loss: &Arc<WireLoss>, counters: &Arc<Coun
     let pad = nicesink.static_pad("sink").expect("nicesink has a sink pad");
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, probe| {
         match &mut probe.data {
-            Some(gst::PadProbeData::Buffer(buffer)) if !passes(buffer) => return gst::PadProbeReturn::Drop,
+            Some(gst::PadProbeData::Buffer(buffer)) if !passes(buffer) => return gst::PadProbeReturn::Handled,
             Some(gst::PadProbeData::BufferList(list)) => {
                 list.make_mut().foreach_mut(|buffer, _| {
                     std::ops::ControlFlow::Continue(passes(&buffer).then_some(buffer))
