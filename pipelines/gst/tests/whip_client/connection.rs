@@ -169,7 +169,10 @@ async fn a_server_that_goes_away_is_noticed_and_found_again_while_the_capture_go
 async fn without_reconnect_a_lost_connection_is_an_error() {
     let server = Server::start().await;
     let mut publishing = Publishing::start(PublishOptions { reconnect: false, ..options(&server.url()) });
-    publishing.connected().await;
+    // Once the server has reported, its silence means something.
+    publishing
+        .wait_for(|e| matches!(e, PublishEvent::Stats(s) if s.rtt.is_some() && s.bitrate_bps > 50_000))
+        .await;
     server.kill(0);
     let error = publishing.ends().await.unwrap_err().to_string();
     assert!(error.contains("connection lost"), "{error}");
