@@ -4,7 +4,7 @@ use super::encode::{self, make};
 use super::error::PublishError;
 use super::guard::{BusNote, PipelineGuard};
 use super::lane::{Delivery, Outlets};
-use super::options::{AudioChoice, PublishOptions, VideoChoice};
+use super::options::{AudioChoice, PublishOptions, Source, VideoChoice};
 use super::source;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -18,6 +18,12 @@ use tokio::sync::mpsc;
 /// How long a source may take from its start to its first frame on every lane. RTSP cameras that wake up, and files on
 /// a slow disk, take seconds.
 const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a camera's picture may wait for the encoder: then a newer one is worth more.
+const CAMERA_PATIENCE: Duration = Duration::from_millis(150);
+
+/// The same for files and the test picture, where being complete is worth more.
+const FILE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the capture tells its owner.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +60,11 @@ impl Capture {
             video: options.video.clone(),
             audio: options.audio,
             // Live sources keep their own pace.
-            paced: matches!(options.source, super::options::Source::File(_)),
+            paced: matches!(options.source, Source::File(_)),
+            patience: match options.source {
+                Source::Camera(_) | Source::Rtsp(_) => CAMERA_PATIENCE,
+                Source::Test | Source::File(_) => FILE_PATIENCE,
+            },
             taken: Arc::default(),
             notes: sender,
         };
@@ -144,6 +154,8 @@ pub(super) struct LaneBuilder {
     video: VideoChoice,
     audio: AudioChoice,
     paced: bool,
+    /// How long pictures may wait for the encoder.
+    patience: Duration,
     /// Lanes that have a pad: further pads of the same kind (a second language) are ignored.
     taken: Arc<Mutex<BTreeSet<TrackKind>>>,
     notes: mpsc::UnboundedSender<CaptureNote>,
@@ -249,7 +261,7 @@ impl LaneBuilder {
         }
         let chain = match (kind, &self.video, self.audio) {
             (TrackKind::Video, VideoChoice::Auto(encoding) | VideoChoice::Encode(encoding), _) => {
-                encode::video_chain(encoding)?
+                encode::video_chain(encoding, self.patience)?
             }
             (TrackKind::Audio, _, AudioChoice::Opus { bitrate_bps }) => encode::audio_chain(bitrate_bps)?,
             (TrackKind::Video, VideoChoice::Copy, _) => {

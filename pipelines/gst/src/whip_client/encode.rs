@@ -54,15 +54,21 @@ fn h264_encoder() -> &'static str {
     if !has("x264enc") && has("openh264enc") { "openh264enc" } else { "x264enc" }
 }
 
-/// Raw pictures in, coded frames out.
-pub(super) fn video_chain(encoding: &VideoEncoding) -> Result<Vec<gst::Element>, PublishError> {
+/// Raw pictures in, coded frames out. Pictures that wait for the encoder longer than `patience` are forgotten.
+pub(super) fn video_chain(
+    encoding: &VideoEncoding,
+    patience: Duration,
+) -> Result<Vec<gst::Element>, PublishError> {
     let scale = make("videoscale")?;
     scale.set_property("add-borders", true);
-    let rate = make("videorate")?;
-    // Repeating frames of a slow camera costs bits and shows nothing new; an asked-for rate is kept exactly.
-    rate.set_property("drop-only", encoding.fps.is_none());
-    rate.set_property("skip-to-first", true);
-    let mut chain = vec![short_queue(Duration::from_millis(150))?, rate, make("videoconvert")?, scale];
+    let mut chain = vec![short_queue(patience)?];
+    if encoding.fps.is_some() {
+        // Only then: without a rate to aim at, videorate 1.22 aborts the process on sources of unknown rate (MJPEG).
+        let rate = make("videorate")?;
+        rate.set_property("skip-to-first", true);
+        chain.push(rate);
+    }
+    chain.extend([make("videoconvert")?, scale]);
     chain.push(caps_filter(raw_video_caps(encoding))?);
     chain.extend(match encoding.codec {
         Codec::H264 => h264_chain(encoding)?,

@@ -60,7 +60,7 @@ pub(super) fn withhold_sender_reports(pad: &gst::Pad) {
             .buffer()
             .and_then(|b| b.map_readable().ok())
             .is_some_and(|data| data.get(1).is_some_and(|kind| *kind == SENDER_REPORT));
-        if report { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+        if report { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
     });
 }
 

@@ -256,6 +256,8 @@ fn configure_ice(webrtc: &gst::Element, options: &PeerOptions<'_>) {
         // UPnP costs 200 ms and opens sockets on every interface; a WHIP client needs no hole in its router.
         agent.set_property("upnp", false);
         agent.set_property("ice-tcp", options.ice_tcp);
+        // Without answers to its checks libnice notices a dead server; with mere indications it never would.
+        agent.set_property("keepalive-conncheck", true);
     }
     for address in options.local_addresses {
         if !ice.emit_by_name::<bool>("add-local-ip-address", &[&address.to_string()]) {
@@ -275,12 +277,14 @@ fn configure_ice(webrtc: &gst::Element, options: &PeerOptions<'_>) {
 }
 
 /// RTP caps of a lane, as they are offered.
-fn rtp_caps(format: &LaneFormat) -> gst::Caps {
+fn rtp_caps(format: &LaneFormat, ssrc: u32) -> gst::Caps {
     let codec = format.codec;
     let mut caps = gst::Caps::builder("application/x-rtp")
         .field("media", codec.kind().as_str())
         .field("encoding-name", codec.rtp_name().to_ascii_uppercase())
         .field("clock-rate", codec.rtp_clock_rate().cast_signed())
+        // Told in the offer (RFC 5576): servers then know a packet's lane by its SSRC.
+        .field("ssrc", ssrc)
         .field("rtcp-fb-transport-cc", true)
         .field("extmap-3", TWCC_EXTENSION);
     caps = match codec.kind() {
@@ -345,7 +349,9 @@ fn add_lane(
         .leaky_type(gstreamer_app::AppLeakyType::Downstream)
         .build();
     let pay = payloader(format.codec)?;
-    let caps = rtp_caps(format);
+    let ssrc = rand::random::<u32>();
+    pay.set_property("ssrc", ssrc);
+    let caps = rtp_caps(format, ssrc);
     // Only the header extension is forced on the payloader: the rest it knows itself.
     let extension = gst::Caps::builder("application/x-rtp").field("extmap-3", TWCC_EXTENSION).build();
     let filter = super::encode::caps_filter(extension)?;
@@ -377,7 +383,7 @@ fn forward_keyframe_requests(source: &AppSrc, outlets: &Outlets, kind: TrackKind
         }
         counters.keyframe_requests.fetch_add(1, Relaxed);
         outlet.request_keyframe();
-        gst::PadProbeReturn::Drop
+        gst::PadProbeReturn::Handled
     });
 }
 
@@ -462,7 +468,9 @@ fn watch_sent(nicesink: &gst::Element, loss: &Arc<WireLoss>, counters: &Arc<Coun
     let pad = nicesink.static_pad("sink").expect("nicesink has a sink pad");
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, probe| {
         match &mut probe.data {
-            Some(gst::PadProbeData::Buffer(buffer)) if !passes(buffer) => return gst::PadProbeReturn::Drop,
+            Some(gst::PadProbeData::Buffer(buffer)) if !passes(buffer) => {
+                return gst::PadProbeReturn::Handled;
+            }
             Some(gst::PadProbeData::BufferList(list)) => {
                 list.make_mut().foreach_mut(|buffer, _| {
                     std::ops::ControlFlow::Continue(passes(&buffer).then_some(buffer))
@@ -477,8 +485,10 @@ fn watch_sent(nicesink: &gst::Element, loss: &Arc<WireLoss>, counters: &Arc<Coun
 fn watch_heard(nicesrc: &gst::Element, counters: &Arc<Counters>) {
     let counters = Arc::clone(counters);
     let pad = nicesrc.static_pad("src").expect("nicesrc has a source pad");
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        counters.heard.fetch_add(1, Relaxed);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, probe| {
+        let mut head = [0u8; 2];
+        let copied = probe.buffer().is_some_and(|b| b.copy_to_slice(0, &mut head).is_ok());
+        counters.heard.fetch_add(u64::from(copied && faults::is_rtcp(&head)), Relaxed);
         gst::PadProbeReturn::Ok
     });
 }

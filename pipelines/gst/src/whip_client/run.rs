@@ -8,7 +8,7 @@ use super::lane::Outlets;
 use super::options::{PublishEvent, PublishOptions, PublishSummary, Source, VideoChoice};
 use super::peer::{Peer, PeerOptions};
 use super::signalling::{Endpoint, Session};
-use super::stats::{Counters, Meter};
+use super::stats::{Counters, Meter, Silence};
 use gstreamer as gst;
 use std::future::Future;
 use std::pin::pin;
@@ -24,9 +24,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// How long an established connection may be without a way before it counts as lost. Consent expires after 30 s
 /// (RFC 7675 section 5.1); people do not wait that long.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// RTCP comes at least every 5 s (RFC 3550 section 6.2); three missed reports mean that nobody is there.
-const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Waits between attempts: the first, doubled up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -245,7 +242,7 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
             tokio::time::interval_at(Instant::now() + Duration::from_secs(1), Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_tick = Instant::now();
-        let (mut heard, mut heard_at) = (self.counters.heard.load(Relaxed), None);
+        let mut silence = Silence::new(self.counters.heard.load(Relaxed));
         let (end, vanish) = (self.end(), self.after_on_air(self.options.faults.vanish_after));
         loop {
             let (Some(peer), Some(capture)) = (&mut self.peer, &mut self.capture) else {
@@ -261,13 +258,8 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
                     let stats = meter.read(&self.counters, peer.far_end().await, now - last_tick);
                     last_tick = now;
                     (self.on_event)(PublishEvent::Stats(stats));
-                    let heard_now = self.counters.heard.load(Relaxed);
-                    if heard_now != heard {
-                        (heard, heard_at) = (heard_now, Some(now));
-                    }
-                    // Peers that never send RTCP are believed to be there.
-                    if heard_at.is_some_and(|t| now - t > SILENCE_LIMIT) {
-                        let reason = format!("nothing heard from the server for {} s", SILENCE_LIMIT.as_secs());
+                    if let Some(silent) = silence.handle(self.counters.heard.load(Relaxed), now.into_std()) {
+                        let reason = format!("nothing heard from the server for {} s", silent.as_secs());
                         return Ok(Ending::Lost(PublishError::ConnectionLost(reason)));
                     }
                 }

@@ -5,7 +5,7 @@ use gstreamer as gst;
 use gstreamer_webrtc::WebRTCStatsType;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Counted by pad probes, read by the task. They go on over connections.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Counters {
     pub dropped_packets: AtomicU64,
     pub corrupted_frames: AtomicU64,
     pub keyframe_requests: AtomicU64,
-    /// Datagrams (DTLS, RTCP) heard from the far end.
+    /// RTCP datagrams heard from the far end.
     pub heard: AtomicU64,
 }
 
@@ -84,6 +84,45 @@ impl Meter {
     }
 }
 
+/// Tells, from the count of RTCP datagrams heard, when the far end has been silent for too long.
+///
+/// How often a peer speaks depends on the peer: with transport-wide congestion control many times a second, with plain
+/// RTCP every few seconds (RFC 3550 section 6.2), and some not at all. So its own longest pause is the measure.
+#[derive(Debug)]
+pub(super) struct Silence {
+    heard: u64,
+    /// When it last spoke, once it has.
+    at: Option<Instant>,
+    /// Its longest pause, once it has spoken twice.
+    longest_pause: Option<Duration>,
+}
+
+/// Silence is never too long before this, and always after that.
+const SILENCE_LIMITS: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(15));
+
+/// Silence is too long when it is longer than this many of the longest pause so far.
+const PAUSES: u32 = 3;
+
+impl Silence {
+    pub(super) fn new(heard: u64) -> Self {
+        Self { heard, at: None, longest_pause: None }
+    }
+
+    /// Notes the count at `now`; the length of a silence that is too long. To be called about once a second.
+    pub(super) fn handle(&mut self, heard: u64, now: Instant) -> Option<Duration> {
+        let silent = self.at.map(|at| now - at);
+        if heard != self.heard {
+            (self.heard, self.at) = (heard, Some(now));
+            self.longest_pause = self.longest_pause.max(silent);
+            return None;
+        }
+        let limit = self
+            .longest_pause
+            .map_or(SILENCE_LIMITS.1, |p| (p * PAUSES).clamp(SILENCE_LIMITS.0, SILENCE_LIMITS.1));
+        silent.filter(|silent| *silent > limit)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +148,29 @@ mod tests {
             FarEnd::from_reply(&reply),
             FarEnd { rtt: Some(Duration::from_millis(25)), lost_packets: 3 }
         );
+    }
+
+    #[test]
+    fn silence_is_measured_by_the_peers_own_pauses() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut often = Silence::new(3);
+        assert!((0..10).all(|n| often.handle(4 + n, at(n)).is_none()), "speaks every second");
+        assert!((10..=15).all(|n| often.handle(13, at(n)).is_none()));
+        assert_eq!(often.handle(13, at(16)), Some(Duration::from_secs(7)));
+
+        let mut seldom = Silence::new(3);
+        let said = |n: u64| 4 + n / 5;
+        assert!((0..=20).all(|n| seldom.handle(said(n), at(n)).is_none()), "speaks every five seconds");
+        assert!((21..=35).all(|n| seldom.handle(said(20), at(n)).is_none()));
+        assert!(seldom.handle(said(20), at(36)).is_some());
+
+        let mut once = Silence::new(3);
+        assert!((0..=15).all(|n| once.handle(4, at(n)).is_none()));
+        assert!(once.handle(4, at(16)).is_some());
+
+        let mut mute = Silence::new(3);
+        assert!((0..1000).all(|n| mute.handle(3, at(n)).is_none()), "never spoke: ICE has to notice");
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub struct Seen {
     pub sender_reports: Vec<(u32, f64, u32)>,
     /// RTP timestamp and SSRC of each lane's first packet; decoded times are counted from it.
     pub first: BTreeMap<u8, (u32, u32)>,
+    /// Payload type and time of each packet that went to a decoder.
+    pub times: Vec<(u8, Duration)>,
+    /// Packets that begin a VP8 keyframe.
+    pub keyframes: u64,
     /// Decoded pictures: time, mean luma, timecode.
     pub pictures: Vec<(Duration, u8, Option<u32>)>,
     /// Width and height of the latest picture.
@@ -50,6 +54,13 @@ impl Seen {
             span as usize - offsets.len()
         };
         self.packets.iter().filter(|((pt, _), _)| *pt == payload_type).map(|(_, s)| of_ssrc(s)).sum()
+    }
+
+    /// The longest time between two packets of this payload type, and the time of the first of the two.
+    pub fn largest_gap(&self, payload_type: u8) -> (Duration, Duration) {
+        let times: Vec<_> =
+            self.times.iter().filter(|(pt, _)| *pt == payload_type).map(|(_, t)| *t).collect();
+        times.windows(2).map(|w| (w[1].saturating_sub(w[0]), w[0])).max().unwrap_or_default()
     }
 
     /// Times at which a flash began: the first white picture after a dark one.
@@ -213,11 +224,19 @@ fn decode(pipeline: &gst::Pipeline, pad: &gst::Pad, seen: &Arc<Mutex<Seen>>) {
         let buffer = probe.buffer_mut().unwrap().make_mut();
         let packet = RTPBuffer::from_buffer_readable(buffer).unwrap();
         let (payload_type, stamp, ssrc) = (packet.payload_type(), packet.timestamp(), packet.ssrc());
+        // RFC 7741 section 4.2: first partition begins, and (section 4.3) the frame is no interframe. Our descriptor has 4 bytes.
+        let keyframe =
+            matches!(packet.payload().unwrap(), [d, _, _, _, tag, ..] if d & 0x10 != 0 && tag & 1 == 0);
         drop(packet);
-        let (first, _) = *log.lock().unwrap().first.entry(payload_type).or_insert((stamp, ssrc));
+        let mut log = log.lock().unwrap();
+        log.keyframes += u64::from(keyframe && payload_type == 96);
+        let (first, _) = *log.first.entry(payload_type).or_insert((stamp, ssrc));
         // From here on time is what the sender says it is; the jitter buffer's guesses are not measured.
         let rate = if payload_type == 96 { 90_000 } else { 48_000 };
-        buffer.set_pts(gst::ClockTime::SECOND.mul_div_round(u64::from(stamp.wrapping_sub(first)), rate));
+        let time = gst::ClockTime::SECOND.mul_div_round(u64::from(stamp.wrapping_sub(first)), rate);
+        log.times.push((payload_type, time.map_or(Duration::ZERO, Duration::from)));
+        drop(log);
+        buffer.set_pts(time);
         gst::PadProbeReturn::Ok
     });
     let decoder = gst::ElementFactory::make("decodebin").build().unwrap();

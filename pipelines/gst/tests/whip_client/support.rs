@@ -86,13 +86,6 @@ impl Publishing {
         self.wait_for(|e| matches!(e, PublishEvent::Connected { .. })).await;
     }
 
-    /// Waits for this many statistics, which come once a second.
-    pub async fn seconds(&mut self, count: usize) {
-        for _ in 0..count {
-            self.wait_for(|e| matches!(e, PublishEvent::Stats(_))).await;
-        }
-    }
-
     /// Stops as Ctrl-C does.
     pub async fn stop(self) -> PublishSummary {
         self.stop.send(()).unwrap();
@@ -105,4 +98,14 @@ impl Publishing {
         drop(stop);
         tokio::time::timeout(LIMIT, task).await.expect("it ends").unwrap()
     }
+}
+
+/// Waits until what streaming threads write down says so.
+pub async fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, waiting).await.is_ok(), "{what} did not come");
 }
