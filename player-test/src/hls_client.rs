@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use crate::mp4::{self, Span, Track};
 use crate::wait;
 
+/// How often playlists are fetched again: often enough to date a new segment, seldom enough to be no load.
+const RELOAD_EVERY: Duration = Duration::from_millis(200);
+
 /// Kind of a rendition, by the playlist that names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -253,7 +256,7 @@ impl Following {
         let limit = Duration::from_secs(target * 3);
         let seen: Vec<u64> = self.capture.renditions.iter().map(|one| end_of(last(one))).collect();
         let renditions = &mut self.capture.renditions;
-        let fresh = wait::until("a playlist to grow", limit, async || {
+        let fresh = wait::until_looking(RELOAD_EVERY, "a playlist to grow", limit, async || {
             let mut answers = Vec::new();
             for one in renditions.iter() {
                 answers.push(media_playlist(http, &one.rendition.url).await?);

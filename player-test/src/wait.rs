@@ -14,7 +14,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// # Errors
 /// When `limit` has passed; the text names `what` and the last error of `look`, if it had one. An error of `look` alone is
 /// no failure: what is waited for may not be there yet.
-pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut look: F) -> Result<T>
+pub async fn until<T, F, Fut>(what: &str, limit: Duration, look: F) -> Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Option<T>>>,
+{
+    until_looking(LOOK_EVERY, what, limit, look).await
+}
+
+/// [`until`] with a look only once per `every`, for looks that cost the server something.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_looking<T, F, Fut>(every: Duration, what: &str, limit: Duration, mut look: F) -> Result<T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Option<T>>>,
@@ -33,6 +45,6 @@ where
                 None => bail!("waited {limit:?} for {what}"),
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(every).await;
     }
 }

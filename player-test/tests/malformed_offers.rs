@@ -56,7 +56,8 @@ async fn each_is_refused_with_a_reason_and_nothing_is_kept() -> Result<()> {
         assert_eq!(server.streams().await?, Vec::<String>::new(), "{what}");
     }
     let huge = vec![b'v'; 1 << 20];
-    is_problem("1 MiB of text", offer(&server, "malformed", "application/sdp", huge).await?, &[413]).await?;
+    let answer = offer(&server, "malformed", "application/sdp", huge).await.context("1 MiB of text")?;
+    is_problem("1 MiB of text", answer, &[413]).await?;
     for kind in ["text/plain", "application/json", "application/sdp+json", "nonsense"] {
         let answer = offer(&server, "malformed", kind, offers::valid().into_bytes()).await?;
         is_problem(kind, answer, &[415]).await?;
