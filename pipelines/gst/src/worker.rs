@@ -15,6 +15,7 @@ use link::Link;
 use liveness::Liveness;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::Timespec;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
@@ -34,6 +35,10 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A lane tells of at most one fault in this time, and how many there were: bad input must not flood the server's log.
 const FAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Address space of the child, in bytes. A picture that claims to be 16383 pixels wide and high makes decoders ask for
+/// gigabytes; they get none, and the child fails instead of the machine.
+const MAX_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
 
 /// Why a worker ends, other than being told to.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,10 @@ pub enum WorkerError {
 pub fn run(socket: OwnedFd) -> ExitCode {
     let socket = UnixStream::from(socket);
     log::install();
+    let limit = Rlimit { current: Some(MAX_ADDRESS_SPACE_BYTES), maximum: Some(MAX_ADDRESS_SPACE_BYTES) };
+    if let Err(error) = setrlimit(Resource::As, limit) {
+        log::line("WARN", &format!("memory is not limited: {error}"));
+    }
     let served = socket.try_clone().map_err(WorkerError::from).and_then(|watched| {
         end_with_server(watched)?;
         serve(socket)

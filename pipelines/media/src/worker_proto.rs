@@ -13,7 +13,6 @@ use crate::time::{MediaTime, Mono};
 use bytes::{Buf, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -449,52 +448,6 @@ impl FrameReceiver {
             keyframe: message.keyframe,
             data: message.data,
         })
-    }
-}
-
-/// Frames waiting for a worker that is slow: bounded by bytes, and what is dropped is whole groups of pictures' ends.
-///
-/// The sending side of either direction may use it; a video frame that cannot be kept makes all video up to the next
-/// keyframe useless, so those are refused as well.
-#[derive(Debug)]
-pub struct FrameQueue {
-    frames: VecDeque<Frame>,
-    bytes: usize,
-    max_bytes: usize,
-    await_keyframe: bool,
-    dropped: u64,
-}
-
-impl FrameQueue {
-    /// An empty queue that holds at most `max_bytes` of coded data.
-    pub fn new(max_bytes: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, max_bytes, await_keyframe: false, dropped: 0 }
-    }
-
-    /// Puts a frame at the end, or drops it.
-    pub fn handle_frame(&mut self, frame: Frame) {
-        let video = frame.kind() == TrackKind::Video;
-        let fits = self.bytes + frame.data.len() <= self.max_bytes;
-        if !fits || (video && self.await_keyframe && !frame.keyframe) {
-            self.dropped += 1;
-            self.await_keyframe |= video;
-            return;
-        }
-        self.await_keyframe &= !video;
-        self.bytes += frame.data.len();
-        self.frames.push_back(frame);
-    }
-
-    /// The oldest frame.
-    pub fn poll_frame(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.data.len();
-        Some(frame)
-    }
-
-    /// Frames dropped so far.
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 

@@ -89,6 +89,28 @@ fn a_server_that_is_gone_ends_its_worker_at_once() {
 }
 
 #[test]
+fn a_picture_of_gigabytes_costs_a_worker_and_not_the_machine() {
+    let (mut worker, child) = configured();
+    let mut frame = source::video(Codec::Vp8, 160, 90, 30, 1, ms(0)).remove(0);
+    // RFC 6386 section 9.1: width and height stand behind the start code.
+    let mut data = frame.data.to_vec();
+    data[6..10].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
+    frame.data = data.into();
+    worker.send_frame(&frame);
+    // Either the decoder says no, or the child ends by running into its limit; the server restarts that one.
+    let beats = worker.beats;
+    while worker.beats < beats + 10 && worker.read(Duration::from_secs(5)) {}
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status
+        .lines()
+        .find(|l| l.starts_with("VmPeak:"))
+        .map_or(0, |l| l.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
+    assert!(peak <= 4 << 20, "{peak} kB");
+    drop(worker);
+    end_of(child);
+}
+
+#[test]
 fn a_server_that_talks_nonsense_ends_its_worker_with_a_reason() {
     let (mut socket, child) = start_child();
     socket.write_all(&u32::MAX.to_le_bytes()).unwrap();

@@ -58,7 +58,7 @@ fn openh264_is_an_encoder_too() {
 }
 
 #[test]
-fn the_stream_is_main_or_high_without_b_frames_and_says_its_colours() {
+fn the_stream_is_main_or_high_profile() {
     let frames = source::video(Codec::Vp8, 320, 180, 30, 3, ms(0));
     let mut worker = Worker::start(config(Some(video_out(320, 180)), None));
     worker.feed_video(&frames, 1);

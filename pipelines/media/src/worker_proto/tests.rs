@@ -102,19 +102,6 @@ fn odd_sizes_and_a_frame_rate_of_zero_are_refused() {
     assert_eq!(out_of_range(|v| v.fps = 0), ProtoError::OutOfRange("frame rate"));
 }
 
-#[test]
-fn a_full_queue_drops_video_up_to_the_next_keyframe_and_keeps_its_order() {
-    let mut queue = FrameQueue::new(10);
-    let video = vp8(640);
-    queue.handle_frame(frame(&video, 0, true, 8));
-    queue.handle_frame(frame(&video, 1, false, 8)); // does not fit
-    queue.handle_frame(frame(&video, 2, false, 1)); // would fit, but refers to a lost frame
-    queue.handle_frame(frame(&opus(), 3, true, 1));
-    queue.handle_frame(frame(&video, 4, true, 1));
-    let kept: Vec<_> = std::iter::from_fn(|| queue.poll_frame()).map(|f| f.pts.ticks).collect();
-    assert_eq!((kept, queue.dropped()), (vec![0, 3, 4], 2));
-}
-
 fn any_message() -> impl Strategy<Value = ToWorker> {
     let frame = (any::<bool>(), any::<i32>(), any::<bool>(), proptest::collection::vec(any::<u8>(), 0..300))
         .prop_map(|(video, ticks, keyframe, data)| {
