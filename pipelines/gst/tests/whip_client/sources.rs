@@ -44,10 +44,19 @@ async fn a_file_is_sent_at_its_own_pace_in_sync_and_ends_by_itself() {
     publishing.connected().await;
     let receiver = server.receiver(0);
     let summary = publishing.ends().await.unwrap();
-    assert!(summary.on_air.abs_diff(Duration::from_secs(8)) < Duration::from_millis(1000), "{summary:?}");
+    // From its beginning to its end; a busy machine takes longer, a skipped beginning would be shorter.
+    assert!(summary.on_air > Duration::from_millis(7900), "{summary:?}");
     assert_eq!(server.asked(), ["POST /whip/demo", "DELETE /session/1"]);
     let seen = receiver.seen.lock().unwrap();
-    assert!(seen.skews().len() >= 3, "{:?} {:?}", seen.flashes(), seen.beeps());
+    assert!(
+        seen.skews().len() >= 3,
+        "{:?} {:?} {:?} {:?} {:?}",
+        seen.flashes(),
+        seen.beeps(),
+        seen.first,
+        seen.sender_reports,
+        seen.skews()
+    );
     assert!(seen.skews().iter().all(|s| s.abs() < 0.010), "{:?}", seen.skews());
 }
 
