@@ -139,9 +139,7 @@ struct Publication<F> {
 
 impl<F: FnMut(PublishEvent) + Send> Publication<F> {
     async fn run(&mut self) -> Result<Ending, PublishError> {
-        let mut capture = Capture::start(&self.options, &self.outlets)?;
-        capture.ready().await?;
-        self.capture = Some(capture);
+        self.start_capture().await?;
         let mut attempt = 0;
         loop {
             let error = match Box::pin(self.connect()).await {
@@ -228,8 +226,19 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
             Ok(Err(reason)) => return Err(not_connected(reason)),
             Err(_) => return Err(not_connected("no UDP packet of the server came through".into())),
         }
-        let (since, _) = *self.on_air.get_or_insert((peer.clock_time(), Instant::now()));
-        peer.attach(&self.outlets, since);
+        let clock_time = peer.clock_time();
+        // A file is shown from its beginning, not from where it got to while we connected.
+        let rewind = self.on_air.is_none() && matches!(self.options.source, Source::File(_));
+        if rewind {
+            self.stop_capture().await;
+        }
+        let (since, _) = *self.on_air.get_or_insert((clock_time, Instant::now()));
+        if let Some(peer) = &self.peer {
+            peer.attach(&self.outlets, since);
+        }
+        if rewind {
+            self.start_capture().await?;
+        }
         self.connections += 1;
         (self.on_event)(PublishEvent::Connected { session: url });
         Ok(())
@@ -279,15 +288,8 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
         let formats = self.outlets.formats();
         loop {
             self.stop_capture().await;
-            let reopened = match Capture::start(&self.options, &self.outlets) {
-                Ok(mut capture) => capture.ready().await.map(|()| capture),
-                Err(error) => Err(error),
-            };
-            match reopened {
-                Ok(capture) => {
-                    self.capture = Some(capture);
-                    break;
-                }
+            match self.start_capture().await {
+                Ok(()) => break,
                 Err(error) if !live => return Err(error),
                 Err(error) => tracing::warn!(%error, "source not back yet"),
             }
@@ -321,6 +323,14 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
             session.delete().await;
         }
         drop_elsewhere(self.peer.take()).await;
+    }
+
+    /// Starts the source and waits for its first frames.
+    async fn start_capture(&mut self) -> Result<(), PublishError> {
+        let mut capture = Capture::start(&self.options, &self.outlets)?;
+        capture.ready().await?;
+        self.capture = Some(capture);
+        Ok(())
     }
 
     async fn stop_capture(&mut self) {

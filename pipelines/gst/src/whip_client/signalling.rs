@@ -200,7 +200,7 @@ impl Session {
         match request.send().await {
             Ok(response) if response.status().is_success() => {}
             Ok(response) => {
-                tracing::warn!(session = %self.url, status = %response.status(), "DELETE refused")
+                tracing::warn!(session = %self.url, status = %response.status(), "DELETE refused");
             }
             Err(error) => tracing::warn!(session = %self.url, error = %because(&error), "DELETE failed"),
         }

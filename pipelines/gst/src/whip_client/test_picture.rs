@@ -13,7 +13,7 @@ pub const FLASH_LUMA_THRESHOLD: u8 = 150;
 const WHITE: u8 = 235;
 const BLACK: u8 = 16;
 
-/// Cells of the bar code: 28 bits of milliseconds, then 4 bits of checksum.
+/// Cells of the bar code: 24 bits of milliseconds, then 8 bits of checksum.
 const CELLS: usize = 32;
 
 /// One period of the moving pattern, in pixels.
@@ -121,20 +121,22 @@ fn bar_height(height: usize) -> usize {
 
 /// Milliseconds with their checksum, as the 32 bits of the bar code.
 fn encode(millis: u32) -> u32 {
-    let value = millis & 0x0fff_ffff;
-    value << 4 | checksum(value)
+    let value = millis & 0x00ff_ffff;
+    value << 8 | checksum(value)
 }
 
+/// Odd factors, so that no flipped bit goes unnoticed; a summand, so that black does not read as zero.
 fn checksum(value: u32) -> u32 {
-    // The complement, so that an all-black bar does not read as zero.
-    !(0..7).fold(0, |sum, nibble| sum ^ value >> (4 * nibble)) & 0xf
+    let [_, high, middle, low] = value.to_be_bytes().map(u32::from);
+    (high * 113 + middle * 31 + low * 7 + 90) & 0xff
 }
 
 /// Reads the bar code back from a decoded picture of any size: milliseconds of the source's clock at which the frame
-/// was made (modulo 2^28), or `None` for a flash or anything that is not the test picture.
+/// was made (modulo 2^24, 4 h 39 min), or `None` for a flash or anything that is not the test picture.
 ///
 /// The bar code fills the top 1/24 of the picture: 32 cells of 1/32 of the width, the most significant bit left, white
-/// is 1; 28 bits of milliseconds and the complement of the exclusive or of their 7 nibbles.
+/// is 1; 24 bits of milliseconds and 8 of checksum: with the bytes of the milliseconds h, m, l it is
+/// (113 h + 31 m + 7 l + 90) modulo 256.
 pub fn read_timecode(luma: &[u8], stride: usize, width: usize, height: usize) -> Option<u32> {
     let (cell, y) = (width / CELLS, bar_height(height) / 2);
     let code = (0..CELLS).try_fold(0u32, |code, index| {
@@ -144,7 +146,7 @@ pub fn read_timecode(luma: &[u8], stride: usize, width: usize, height: usize) ->
         let mean = pixels.iter().map(|p| usize::from(*p)).sum::<usize>() / pixels.len();
         Some(code << 1 | u32::from(mean > 128))
     })?;
-    let millis = code >> 4;
+    let millis = code >> 8;
     (encode(millis) == code).then_some(millis)
 }
 
@@ -178,9 +180,9 @@ mod tests {
 
     #[test]
     fn the_bar_code_reads_back_and_nothing_else_reads() {
-        for millis in [133, 59_999, 3_600_500, (1 << 28) + 500] {
+        for millis in [133, 59_999, 3_600_500, (1 << 24) + 500] {
             let luma = picture(Duration::from_millis(millis));
-            assert_eq!(read_timecode(&luma, 1344, 1280, 720), Some(millis as u32 & 0x0fff_ffff));
+            assert_eq!(read_timecode(&luma, 1344, 1280, 720), Some(millis as u32 & 0x00ff_ffff));
         }
         assert_eq!(read_timecode(&picture(Duration::from_secs(3)), 1344, 1280, 720), None, "a flash");
         assert_eq!(read_timecode(&vec![16; 1344 * 720], 1344, 1280, 720), None, "black");

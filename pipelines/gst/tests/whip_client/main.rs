@@ -1,4 +1,4 @@
-#![allow(unreachable_pub)] // a test binary exports nothing
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stderr)] // a test binary: nothing is exported, all may panic and talk
 //! `publish` against a WHIP server whose peer is another `webrtcbin`.
 
 mod camera;

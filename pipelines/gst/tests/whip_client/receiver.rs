@@ -63,10 +63,14 @@ impl Seen {
         times.windows(2).map(|w| (w[1].saturating_sub(w[0]), w[0])).max().unwrap_or_default()
     }
 
-    /// Times at which a flash began: the first white picture after a dark one.
+    /// Times at which a flash began: the first white picture right after a dark one. Where a picture is missing between the
+    /// two (encoders skip some on a busy machine) nobody knows when it began, so it does not count.
     pub fn flashes(&self) -> Vec<Duration> {
         let white = |luma: u8| luma > FLASH_LUMA_THRESHOLD;
-        self.pictures.windows(2).filter(|w| !white(w[0].1) && white(w[1].1)).map(|w| w[1].0).collect()
+        let begins = |w: &&[(Duration, u8, Option<u32>)]| {
+            !white(w[0].1) && white(w[1].1) && w[1].0.saturating_sub(w[0].0) < Duration::from_millis(45)
+        };
+        self.pictures.windows(2).filter(begins).map(|w| w[1].0).collect()
     }
 
     /// Times at which a beep began: the first loud sample after 200 ms of silence.
@@ -258,9 +262,9 @@ fn decode(pipeline: &gst::Pipeline, pad: &gst::Pad, seen: &Arc<Mutex<Seen>>) {
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                     let mut seen = seen.lock().unwrap();
                     if video {
-                        note_picture(&sample, &mut seen)
+                        note_picture(&sample, &mut seen);
                     } else {
-                        note_sound(&sample, &mut seen)
+                        note_sound(&sample, &mut seen);
                     }
                     Ok(gst::FlowSuccess::Ok)
                 })

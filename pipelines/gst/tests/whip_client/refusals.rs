@@ -127,9 +127,15 @@ async fn what_cannot_be_is_told_before_anything_starts() {
     assert!(refuse(nothing).await.to_string().contains("nothing to publish"));
     let copy = PublishOptions { video: VideoChoice::Copy, ..options(url) };
     assert!(refuse(copy).await.to_string().contains("nothing to copy"));
-    let camera = PublishOptions { source: Source::Camera("/dev/video99".into()), ..options(url) };
-    let error = refuse(camera).await.to_string();
-    assert!(error.starts_with("source v4l2:/dev/video99") && error.contains("/dev/video99"), "{error}");
+    // The whole pipeline of a camera stands before its device is opened, encoding or copying.
+    for video in [options(url).video, VideoChoice::Copy] {
+        let camera = PublishOptions { source: Source::Camera("/dev/video99".into()), video, ..options(url) };
+        let error = refuse(camera).await.to_string();
+        assert!(
+            error.starts_with("source v4l2:/dev/video99: ") && error.contains("device '/dev/video99'"),
+            "{error}"
+        );
+    }
     let server = PublishOptions { ice_servers: vec!["http://x".into()], ..options(url) };
     assert!(refuse(server).await.to_string().contains("no ICE server"));
 }

@@ -38,23 +38,24 @@ fn of_file(path: &Path, server: &Server) -> PublishOptions {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_sent_at_its_own_pace_in_sync_and_ends_by_itself() {
     let folder = TempDir::new().unwrap();
-    let path = file(&folder, "flash.mkv", 5, "-c:v libx264 -bf 2 -c:a pcm_s16le");
+    let path = file(&folder, "flash.mkv", 8, "-c:v libx264 -bf 2 -c:a pcm_s16le");
     let server = Server::start().await;
     let mut publishing = Publishing::start(of_file(&path, &server));
     publishing.connected().await;
     let receiver = server.receiver(0);
     let summary = publishing.ends().await.unwrap();
-    assert!(summary.on_air.abs_diff(Duration::from_secs(5)) < Duration::from_millis(1000), "{summary:?}");
+    // From its beginning to its end; a busy machine takes longer, a skipped beginning would be shorter.
+    assert!(summary.on_air > Duration::from_millis(7900), "{summary:?}");
     assert_eq!(server.asked(), ["POST /whip/demo", "DELETE /session/1"]);
     let seen = receiver.seen.lock().unwrap();
     assert!(
         seen.skews().len() >= 3,
-        "{:?} {:?} {} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?}",
         seen.flashes(),
         seen.beeps(),
-        seen.samples.len(),
-        seen.sample_times,
-        seen.missing(111)
+        seen.first,
+        seen.sender_reports,
+        seen.skews()
     );
     assert!(seen.skews().iter().all(|s| s.abs() < 0.010), "{:?}", seen.skews());
 }

@@ -59,7 +59,7 @@ impl Publishing {
         let task = tokio::spawn(publish(options, move |event| drop(sender.send(event)), async move {
             // Dropped without a word: the test wants the publication to end by itself.
             if stopped.await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }));
         Self { events, stop, task }
