@@ -38,7 +38,7 @@ fmt: ## Format everything
 check: web ## The fast checks: format, lints, pure tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo nextest run --locked -p skywave-media -p relay-proto
+	cargo nextest run --workspace --locked -E "package(skywave-media) + package(relay-proto)"
 
 test: test-deps web ## Everything: format, lints, unit, integration and player tests, docs
 	scripts/test.sh

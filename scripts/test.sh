@@ -22,6 +22,6 @@ step "documentation examples"
 cargo test --workspace --doc --locked
 
 step "unit, integration and player tests"
-# The player tests start the real binary, which no test dependency builds.
-cargo build --locked --bin skywave
+# The root package's integration tests have cargo build the binary that the player tests start. One build of the whole
+# workspace, because building one package at a time would choose other features and compile the same crates again.
 cargo nextest run --workspace --locked

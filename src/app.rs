@@ -43,7 +43,7 @@ pub(crate) async fn run(
     shutdown: impl Future<Output = ()>,
     bound: impl FnOnce(SocketAddr),
 ) -> Result<(), StartError> {
-    worker::check_elements().await.map_err(StartError::Elements)?;
+    worker::check_elements(config.transcode.encoder).await.map_err(StartError::Elements)?;
     let address = config.http.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::load::{self, ConfigError, Override};
 use crate::{app, telemetry};
 use clap::{Args, Parser, Subcommand};
+use skywave_gst::elements::NeededFor;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ enum Command {
         /// Only look for missing GStreamer elements.
         #[arg(long)]
         check: bool,
+        /// With --check: OpenH264 is the encoder in use.
+        #[arg(long)]
+        openh264: bool,
     },
 }
 
@@ -89,8 +93,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Publish(args) => publish::run(*args),
         Command::Config(command) => config(command),
-        Command::Worker { check: true } => worker_check(),
-        Command::Worker { check: false } => crate::worker::child_main(),
+        Command::Worker { check: true, openh264 } => worker_check(openh264),
+        Command::Worker { check: false, .. } => crate::worker::child_main(),
     }
 }
 
@@ -165,16 +169,18 @@ fn config(command: ConfigCommand) -> ExitCode {
     }
 }
 
-fn worker_check() -> ExitCode {
-    match skywave_gst::elements::check() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(missing) => {
-            for one in &missing {
-                complain(&one.to_string());
-            }
-            ExitCode::from(3)
-        }
+/// Names what is missing; fails when `serve` cannot do without it. `skywave publish` says itself what it lacks.
+fn worker_check(openh264: bool) -> ExitCode {
+    let mut missing = skywave_gst::elements::check().err().unwrap_or_default();
+    missing.retain(|one| match one.needed_for {
+        NeededFor::Worker => true,
+        NeededFor::OpenH264 => openh264,
+        NeededFor::Publish => false,
+    });
+    for one in &missing {
+        complain(&one.to_string());
     }
+    if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
 
 /// Writes a line a person or a script asked for. A closed pipe is the reader's choice, not an error.

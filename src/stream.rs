@@ -258,6 +258,12 @@ impl Stream {
                     self.output(frame, now);
                 }
             }
+            WorkerEvent::Fault(TrackKind::Video) => {
+                if let Some(publisher) = &mut self.publisher {
+                    publisher.demand_video_keyframe(now);
+                }
+            }
+            WorkerEvent::Fault(TrackKind::Audio) => {}
             WorkerEvent::Exited { reason } => {
                 tracing::warn!(stream = %self.name, reason, "worker died; it will be started again");
             }

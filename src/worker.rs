@@ -5,6 +5,7 @@
 
 mod run;
 
+use crate::config::EncoderName;
 use run::Run;
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
@@ -32,6 +33,8 @@ const EVENT_QUEUE: usize = 256;
 pub(crate) enum WorkerEvent {
     /// A coded frame of an output rendition.
     Frame(Frame),
+    /// A lane's decoder gave up on what it was fed and needs a frame to start from.
+    Fault(TrackKind),
     /// The child has ended; a restart is planned if one is still wanted.
     Exited { reason: String },
     /// The back-off is over: the stream should call [`Worker::configure`] again.
@@ -182,6 +185,7 @@ impl Worker {
         }
         match event {
             run::RunEvent::Frame(frame) => Some(WorkerEvent::Frame(frame)),
+            run::RunEvent::Fault(kind) => Some(WorkerEvent::Fault(kind)),
             run::RunEvent::Counters(counters) => {
                 self.counters = counters;
                 None
@@ -217,10 +221,11 @@ pub(crate) fn child_main() -> ExitCode {
 
 /// Asks a child to look for missing GStreamer elements, so that this process never loads GStreamer itself.
 /// The error has one line for each missing element with the Debian package that has it.
-pub(crate) async fn check_elements() -> Result<(), String> {
+pub(crate) async fn check_elements(encoder: EncoderName) -> Result<(), String> {
     let exe = std::env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
     let output = tokio::process::Command::new(exe)
         .args(["worker", "--check"])
+        .args((encoder == EncoderName::Openh264).then_some("--openh264"))
         .stdin(std::process::Stdio::null())
         .output()
         .await

@@ -1,5 +1,6 @@
 //! One life of a worker process, from its start to its exit: the socket, the log lines, the watchdog.
 
+use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::name::StreamName;
 use skywave_media::worker_proto::{
@@ -19,8 +20,9 @@ use tokio::time::Instant;
 /// Messages on their way to the child: about five seconds of audio and video.
 const SEND_QUEUE: usize = 512;
 
-/// A child whose pipelines move speaks every 200 ms; one that is silent for this long hangs.
-const HANG_AFTER: Duration = Duration::from_millis(900);
+/// A child whose pipelines move speaks every 100 ms, and for 300 ms after they stopped; one that is silent for this
+/// long hangs, which is so noticed within a second.
+const HANG_AFTER: Duration = Duration::from_millis(700);
 
 /// Loading GStreamer's plugins takes a moment, more on a cold disk.
 const START_UP: Duration = Duration::from_secs(8);
@@ -36,6 +38,7 @@ const LOG_LINES_PER_SECOND: u32 = 10;
 pub(super) enum RunEvent {
     Frame(Frame),
     Counters(WorkerCounters),
+    Fault(TrackKind),
     Exited(String),
 }
 
@@ -156,7 +159,7 @@ async fn read(id: u64, stream: &StreamName, mut socket: OwnedReadHalf, events: &
                 }
                 Ok(Some(FromWorker::Fault { kind, reason })) => {
                     tracing::warn!(%stream, lane = kind.as_str(), reason, "worker fault");
-                    continue;
+                    RunEvent::Fault(kind)
                 }
                 Ok(Some(FromWorker::Frame(message))) => match frames.frame(message) {
                     Some(frame) => RunEvent::Frame(frame),

@@ -124,6 +124,6 @@ mod tests {
     fn parameter_sets_and_delimiters_are_taken_out_of_an_access_unit() {
         let unit = [0, 0, 0, 2, 9, 240, 0, 0, 0, 1, 0x67, 0, 0, 0, 1, 0x68, 0, 0, 0, 3, 0x65, 1, 2];
         assert_eq!(without_parameter_sets(&unit)[..], [0, 0, 0, 3, 0x65, 1, 2]);
-        assert_eq!(without_parameter_sets(&[0, 0, 0, 9, 0x65])[..], []);
+        assert_eq!(without_parameter_sets(&[0, 0, 0, 9, 0x65])[..], [0u8; 0]);
     }
 }
