@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// From the answer to the first packet. ICE and DTLS take tens of milliseconds on a good network; retransmitted
 /// handshakes over a bad one take seconds.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long an established connection may be without a way before it counts as lost. Consent expires after 30 s
 /// (RFC 7675 section 5.1); people do not wait that long.
