@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 /// How long a source may take from its start to its first frame on every lane. RTSP cameras that wake up, and files on
 /// a slow disk, take seconds.
-const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(15);
+const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a camera's picture may wait for the encoder: then a newer one is worth more.
 const CAMERA_PATIENCE: Duration = Duration::from_millis(150);
@@ -94,7 +94,7 @@ impl Capture {
     ///
     /// # Errors
     ///
-    /// The source failed, ended, has no wanted lane, or was silent for 15 s.
+    /// The source failed, ended, has no wanted lane, or was silent for 30 s.
     pub(super) async fn ready(&mut self) -> Result<(), PublishError> {
         let (mut announced, mut ready, mut complete) = (BTreeSet::new(), BTreeSet::new(), false);
         let deadline = tokio::time::Instant::now() + FIRST_FRAME_LIMIT;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// From the answer to the first packet. ICE and DTLS take tens of milliseconds on a good network; retransmitted
 /// handshakes over a bad one take seconds.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long an established connection may be without a way before it counts as lost. Consent expires after 30 s
 /// (RFC 7675 section 5.1); people do not wait that long.
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Waits between attempts: the first, doubled up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How many times in a row a `Retry-After` is heeded by those who did not ask to wait.
+const INVITATIONS: u32 = 5;
 
 /// Pause before a live source that failed is opened again.
 const SOURCE_WAIT: Duration = Duration::from_secs(2);
@@ -156,7 +159,7 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
             let established = self.on_air.is_some();
             let retry = if established { self.options.reconnect } else { self.options.wait_for_server };
             // A server that names a time to come back wants us back.
-            let invited = error.retry_after().is_some();
+            let invited = error.retry_after().is_some() && attempt < INVITATIONS;
             if !error.is_transient() || !(retry || invited) {
                 return Err(error);
             }

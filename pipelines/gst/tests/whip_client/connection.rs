@@ -92,20 +92,6 @@ async fn the_offer_is_what_a_lite_server_needs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_keyframe_comes_when_the_server_asks() {
-    let server = Server::start().await;
-    let mut publishing = Publishing::start(options(&server.url()));
-    publishing.connected().await;
-    let receiver = server.receiver(0);
-    wait_until("pictures", || receiver.seen.lock().unwrap().pictures.len() > 5).await;
-    receiver.request_keyframe();
-    let before = receiver.seen.lock().unwrap().keyframes;
-    wait_until("a keyframe", || receiver.seen.lock().unwrap().keyframes > before).await;
-    let summary = publishing.stop().await;
-    assert!(summary.keyframe_requests >= 1, "{summary:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redirects_by_307_and_absolute_locations_are_followed() {
     let server = Server::start().await;
     *server.state.absolute_location.lock().unwrap() = true;

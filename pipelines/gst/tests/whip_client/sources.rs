@@ -77,6 +77,30 @@ async fn a_file_that_repeats_keeps_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyframe_comes_when_the_server_asks_and_not_before() {
+    // A picture that never changes: no flash makes the encoder start anew by itself.
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "grey.mp4", 20, "-vf lutyuv=y=100 -c:v libx264 -c:a aac");
+    let server = Server::start().await;
+    let encoding = VideoEncoding {
+        bitrate_bps: 400_000,
+        keyframe_interval: Duration::from_secs(60),
+        ..VideoEncoding::default()
+    };
+    let video = VideoChoice::Encode(encoding);
+    let mut publishing = Publishing::start(PublishOptions { video, ..of_file(&path, &server) });
+    publishing.connected().await;
+    let receiver = server.receiver(0);
+    wait_until("two seconds of pictures", || receiver.seen.lock().unwrap().pictures.len() > 60).await;
+    let before = receiver.seen.lock().unwrap().keyframes;
+    receiver.request_keyframe();
+    wait_until("a keyframe", || receiver.seen.lock().unwrap().keyframes > before).await;
+    let summary = publishing.stop().await;
+    assert_eq!(before, 1, "the first picture, and no other");
+    assert!(summary.keyframe_requests >= 1, "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h264_without_b_frames_can_be_copied_and_with_b_frames_is_refused() {
     let folder = TempDir::new().unwrap();
     let copy =
