@@ -79,7 +79,7 @@ pub(crate) async fn signals() {
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "cannot wait for signals; end this process by SIGKILL");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -142,7 +142,8 @@ fn serve(args: &ServeArgs) -> ExitCode {
 
 fn config(command: ConfigCommand) -> ExitCode {
     match command {
-        ConfigCommand::Check { file, settings } => match load_sources(file.as_deref(), &settings, Vec::new()) {
+        ConfigCommand::Check { file, settings } => match load_sources(file.as_deref(), &settings, Vec::new())
+        {
             Ok(_) => {
                 say("the configuration can be used");
                 ExitCode::SUCCESS

@@ -143,12 +143,7 @@ impl Default for Media {
 
 impl Default for Ingest {
     fn default() -> Self {
-        Self {
-            connect_timeout_ms: 10_000,
-            silence_timeout_ms: 5_000,
-            grace_ms: 30_000,
-            linger_ms: 60_000,
-        }
+        Self { connect_timeout_ms: 10_000, silence_timeout_ms: 5_000, grace_ms: 30_000, linger_ms: 60_000 }
     }
 }
 
@@ -203,7 +198,12 @@ impl Config {
             in_range("transcode.fps", u64::from(self.transcode.fps), 5, 120),
             in_range("transcode.max_width", u64::from(self.transcode.max_width), 64, 7_680),
             in_range("transcode.max_height", u64::from(self.transcode.max_height), 64, 7_680),
-            in_range("transcode.audio_bitrate_bps", u64::from(self.transcode.audio_bitrate_bps), 32_000, 512_000),
+            in_range(
+                "transcode.audio_bitrate_bps",
+                u64::from(self.transcode.audio_bitrate_bps),
+                32_000,
+                512_000,
+            ),
             in_range("ingest.connect_timeout_ms", self.ingest.connect_timeout_ms, 500, 120_000),
             in_range("ingest.silence_timeout_ms", self.ingest.silence_timeout_ms, 500, 120_000),
             in_range("ingest.grace_ms", self.ingest.grace_ms, 0, 3_600_000),
@@ -218,7 +218,9 @@ impl Config {
         let bitrate = self.transcode.video_bitrate_bps;
         require(
             bitrate == 0 || (50_000..=100_000_000).contains(&bitrate),
-            format!("transcode.video_bitrate_bps = {bitrate} must be 0 (choose by size) or 50000 to 100000000"),
+            format!(
+                "transcode.video_bitrate_bps = {bitrate} must be 0 (choose by size) or 50000 to 100000000"
+            ),
         );
         require(
             PRESETS.iter().any(|p| p.as_str() == self.transcode.preset),

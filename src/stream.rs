@@ -228,7 +228,8 @@ impl Stream {
         }
         self.worker.stop();
         self.hls.handle_discontinuity(now);
-        self.phase = Phase::Waiting { until: now + Duration::from_millis(self.registry.config().ingest.grace_ms) };
+        self.phase =
+            Phase::Waiting { until: now + Duration::from_millis(self.registry.config().ingest.grace_ms) };
         self.next_status = now;
     }
 
@@ -253,7 +254,8 @@ impl Stream {
         let now = relay_node::clock::now();
         match event {
             WorkerEvent::Frame(frame) => {
-                let wanted = frame.kind() == TrackKind::Audio || matches!(self.plan, Some(VideoPlan::Transcode { .. }));
+                let wanted = frame.kind() == TrackKind::Audio
+                    || matches!(self.plan, Some(VideoPlan::Transcode { .. }));
                 if wanted {
                     self.output(frame, now);
                 }

@@ -211,7 +211,7 @@ impl Worker {
 pub(crate) fn child_main() -> ExitCode {
     use std::os::fd::AsFd;
     match std::io::stdin().as_fd().try_clone_to_owned() {
-        Ok(socket) => skywave_gst::worker::run(socket.into()),
+        Ok(socket) => skywave_gst::worker::run(socket),
         Err(error) => {
             crate::cli::complain(&format!("the worker has no socket to its server: {error}"));
             ExitCode::from(2)

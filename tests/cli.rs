@@ -1,5 +1,7 @@
 //! The command line as a person meets it: what it accepts, what it refuses, and in which words.
 
+#![allow(clippy::unwrap_used, reason = "a test may end where something is not as it should be")]
+
 use std::process::{Command, Output};
 
 fn skywave(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -44,7 +46,9 @@ fn flags_outweigh_variables() {
 #[test]
 fn every_key_is_listed_with_its_variable() {
     let listed = stdout(&skywave(&["config", "keys"], &[]));
-    assert!(listed.lines().any(|l| l.starts_with("hls.segment_ms ") && l.ends_with("SKYWAVE_HLS_SEGMENT_MS")));
+    assert!(
+        listed.lines().any(|l| l.starts_with("hls.segment_ms ") && l.ends_with("SKYWAVE_HLS_SEGMENT_MS"))
+    );
 }
 
 #[test]
@@ -63,6 +67,7 @@ fn a_source_that_is_none_is_refused_by_name() {
 
 #[test]
 fn nothing_the_server_needs_is_missing_here() {
-    let output = skywave(&["worker", "--check", "--openh264"], &[("PATH", "/usr/bin:/bin"), ("HOME", "/tmp")]);
+    let output =
+        skywave(&["worker", "--check", "--openh264"], &[("PATH", "/usr/bin:/bin"), ("HOME", "/tmp")]);
     assert!(output.status.success(), "{}", stderr(&output));
 }

@@ -155,7 +155,11 @@ impl PublishArgs {
                 AudioName::Opus => AudioChoice::Opus { bitrate_bps: self.audio_bitrate },
                 AudioName::Off => AudioChoice::Off,
             },
-            test_sound: if self.tone { TestSound::Tone { left_hz: 1000, right_hz: 1000 } } else { self.sound },
+            test_sound: if self.tone {
+                TestSound::Tone { left_hz: 1000, right_hz: 1000 }
+            } else {
+                self.sound
+            },
             microphone: self.microphone,
             repeat: self.repeat,
             duration: self.duration,
@@ -202,7 +206,8 @@ fn tell(event: PublishEvent) {
     match event {
         PublishEvent::Connected { session } => say(&format!("on air: {session}")),
         PublishEvent::Stats(stats) => {
-            let rtt = stats.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.0} ms", rtt.as_secs_f64() * 1e3));
+            let rtt =
+                stats.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.0} ms", rtt.as_secs_f64() * 1e3));
             say(&format!(
                 "{} kbit/s, round trip {rtt}, {} of {} packets lost",
                 stats.bitrate_bps / 1000,

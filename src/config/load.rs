@@ -78,8 +78,7 @@ fn keys(table: &Table) -> Vec<String> {
 fn merge_file(merged: &mut Table, known: &[String], path: &Path) -> Result<(), ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let syntax =
-        |e: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), source: Box::new(e) };
+    let syntax = |e: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), source: Box::new(e) };
     let file: Table = text.parse().map_err(syntax)?;
     let origin = path.display().to_string();
     for (section, value) in &file {
@@ -225,6 +224,9 @@ mod tests {
         let sample: Config = toml::from_str(text).unwrap();
         assert_eq!(sample, Config::default());
         let table: Table = text.parse().unwrap();
-        assert_eq!(keys(&table).into_iter().collect::<std::collections::BTreeSet<_>>(), all_keys().into_iter().collect());
+        assert_eq!(
+            keys(&table).into_iter().collect::<std::collections::BTreeSet<_>>(),
+            all_keys().into_iter().collect()
+        );
     }
 }

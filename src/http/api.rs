@@ -20,6 +20,10 @@ pub(super) fn one(app: &App, stream: &StreamName) -> Result<Reply, Problem> {
 
 /// The answer for a stream nobody publishes; nothing is kept of the question.
 pub(super) fn not_on_air(stream: &StreamName) -> Problem {
-    Problem::new(404, "Nothing on air", format!("nobody publishes {stream} now; try again, or publish at /publish/{stream}"))
-        .with_header("retry-after", "2")
+    Problem::new(
+        404,
+        "Nothing on air",
+        format!("nobody publishes {stream} now; try again, or publish at /publish/{stream}"),
+    )
+    .with_header("retry-after", "2")
 }

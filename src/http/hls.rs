@@ -7,11 +7,10 @@ use crate::app::App;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headers::{ETag, Header, HeaderMapExt, IfNoneMatch, IfRange, Range};
+use headers::{ETag, HeaderMapExt, IfNoneMatch, IfRange};
 use skywave_media::hls::{Lookup, Resource};
 use skywave_media::name::StreamName;
 use std::io::Write;
-use std::ops::Bound;
 use warp::http::HeaderValue;
 
 /// Playlists smaller than this gain nothing from gzip.
@@ -22,8 +21,10 @@ pub(super) fn get(app: &App, stream: &StreamName, rest: &str, request: &Request)
     let view = app.registry.hls(stream).ok_or_else(|| not_on_air(stream))?;
     match view.get(rest, &request.query) {
         Lookup::Found(resource) => Ok(found(&resource, request)),
-        Lookup::NotYet => Err(Problem::new(404, "Not ready yet", format!("{stream} has just gone on air; try again"))
-            .with_header("retry-after", "1")),
+        Lookup::NotYet => {
+            Err(Problem::new(404, "Not ready yet", format!("{stream} has just gone on air; try again"))
+                .with_header("retry-after", "1"))
+        }
         Lookup::NotFound => Err(Problem::new(404, "Not found", format!("{stream} has no {rest}"))),
         Lookup::Gone => Err(Problem::new(410, "Gone", format!("{rest} has left the window of {stream}"))),
     }
@@ -77,29 +78,21 @@ fn body(resource: &Resource, etag: Option<&ETag>, request: &Request) -> Reply {
 }
 
 /// The one byte range asked for (RFC 9110 section 14.2), inclusive; `Err` when no byte of it exists.
-/// Several ranges at once, or a range of another version of the file, are answered with the whole file.
+/// Several ranges at once, units we do not know, or a range of another version of the file, are answered with the whole
+/// file, as section 14.2 allows. (The `headers` crate refuses suffixes longer than the file, which players send.)
 fn wanted_range(request: &Request, etag: Option<&ETag>, length: u64) -> Option<Result<(u64, u64), ()>> {
-    let range = request.headers.typed_get::<Range>()?;
+    let (start, end) = request.header("range")?.strip_prefix("bytes=")?.trim().split_once('-')?;
     if let Some(condition) = request.headers.typed_get::<IfRange>()
         && condition.is_modified(etag, None)
     {
         return None;
     }
-    let asked = request.header(Range::name().as_str())?.matches(',').count() + 1;
-    if asked > 1 {
-        return None;
-    }
-    let Some((start, end)) = range.satisfiable_ranges(length).next() else { return Some(Err(())) };
     let last = length.checked_sub(1)?;
-    let start = match start {
-        Bound::Included(start) => start,
-        Bound::Excluded(start) => start + 1,
-        Bound::Unbounded => 0,
-    };
-    let end = match end {
-        Bound::Included(end) => end.min(last),
-        Bound::Excluded(end) => end.saturating_sub(1).min(last),
-        Bound::Unbounded => last,
+    let number = |digits: &str| digits.parse::<u64>().ok();
+    let (start, end) = match (start, end) {
+        ("", suffix) => (length - number(suffix).filter(|n| *n > 0)?.min(length), last),
+        (start, "") => (number(start)?, last),
+        (start, end) => (number(start)?, number(end)?.min(last)),
     };
     Some(if start > end { Err(()) } else { Ok((start, end)) })
 }
@@ -155,6 +148,7 @@ mod tests {
             ("bytes=8-", "bytes 8-9/10", "89"),
             ("bytes=-2", "bytes 8-9/10", "89"),
             ("bytes=5-99", "bytes 5-9/10", "56789"),
+            ("bytes=-99", "bytes 0-9/10", "0123456789"),
         ] {
             let reply = found(&segment(), &request(&[("range", asked)]));
             assert_eq!((reply.status().as_u16(), reply.body().as_ref()), (206, body.as_bytes()), "{asked}");
@@ -165,7 +159,10 @@ mod tests {
     #[test]
     fn ranges_that_cannot_be_met_or_are_not_understood() {
         let reply = found(&segment(), &request(&[("range", "bytes=10-")]));
-        assert_eq!((reply.status().as_u16(), &reply.headers()["content-range"]), (416, &"bytes */10".parse().unwrap()));
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()["content-range"]),
+            (416, &"bytes */10".parse().unwrap())
+        );
         for whole in ["bytes=0-1,4-5", "lines=1-2", "bytes=x"] {
             assert_eq!(found(&segment(), &request(&[("range", whole)])).status(), 200, "{whole}");
         }
@@ -195,7 +192,8 @@ mod tests {
         assert_eq!(zipped.headers()["content-encoding"], "gzip");
         assert_eq!(zipped.headers()["vary"], "accept-encoding");
         let mut plain = String::new();
-        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(zipped.body().as_ref()), &mut plain).unwrap();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(zipped.body().as_ref()), &mut plain)
+            .unwrap();
         assert_eq!(plain, text);
         let refused = found(&playlist, &request(&[("accept-encoding", "gzip;q=0")]));
         assert!(refused.headers().get("content-encoding").is_none());

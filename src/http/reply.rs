@@ -90,8 +90,9 @@ pub(super) fn with_type(status: u16, content_type: &str, body: Bytes) -> Reply {
 
 /// A 200 with JSON that must not be cached.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<Reply, Problem> {
-    let body = serde_json::to_vec(value)
-        .map_err(|e| Problem::new(500, "Internal error", format!("the answer cannot be written as JSON: {e}")))?;
+    let body = serde_json::to_vec(value).map_err(|e| {
+        Problem::new(500, "Internal error", format!("the answer cannot be written as JSON: {e}"))
+    })?;
     let mut reply = with_type(200, "application/json", Bytes::from(body));
     reply.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
     Ok(reply)

@@ -51,8 +51,8 @@ impl Request {
         }
         let mut whole = BytesMut::new();
         while let Some(chunk) = self.body.next().await {
-            let chunk =
-                chunk.map_err(|e| Problem::new(400, "Body not received", format!("the body broke off: {e}")))?;
+            let chunk = chunk
+                .map_err(|e| Problem::new(400, "Body not received", format!("the body broke off: {e}")))?;
             if whole.len() + chunk.len() > max_bytes {
                 return Err(too_large());
             }

@@ -69,7 +69,8 @@ mod tests {
         for yes in ["application/sdp", "*/*", "text/html, application/*;q=0.5", "APPLICATION/SDP"] {
             assert!(accepts_sdp(yes), "{yes}");
         }
-        for no in ["text/html", "application/json, image/*", "application/sdp;q=0", "application/sdp; q=0.0"] {
+        for no in ["text/html", "application/json, image/*", "application/sdp;q=0", "application/sdp; q=0.0"]
+        {
             assert!(!accepts_sdp(no), "{no}");
         }
     }

@@ -310,7 +310,9 @@ fn nanos(span: Duration) -> i64 {
 /// Whether HLS players take this stream: Baseline, Main or High, 4:2:0, 8 bit, progressive
 /// (HLS authoring specification, section 1).
 fn playable(format: &VideoFormat) -> bool {
-    let Ok(sps) = AvcConfig::parse(&format.config).and_then(|config| config.first_sps()) else { return false };
+    let Ok(sps) = AvcConfig::parse(&format.config).and_then(|config| config.first_sps()) else {
+        return false;
+    };
     matches!(sps.profile_idc, 66 | 77 | 100)
         && sps.chroma_format_idc == 1
         && sps.bit_depth_luma == 8

@@ -27,7 +27,7 @@ mod window;
 
 pub use config::HlsConfig;
 pub use name::{NameError, RenditionName, TakeId};
-pub use playlist::date_time;
 pub use packager::{Counters, HlsError, HlsEvent, Packager};
+pub use playlist::date_time;
 pub use segment::{Part, Segment};
 pub use view::{CachePolicy, HlsView, Lookup, Resource};

@@ -11,7 +11,11 @@ const P_SLICE: &[u8] = &[0, 0, 0, 2, 0x41, 0b1110_0000];
 const B_SLICE: &[u8] = &[0, 0, 0, 2, 0x41, 0b1010_1000];
 
 fn hex(text: &str) -> Bytes {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect::<Vec<_>>().into()
+    (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
+        .collect::<Vec<_>>()
+        .into()
 }
 
 fn h264(sps: &str) -> Arc<Format> {
@@ -43,7 +47,13 @@ fn planner() -> OutputPlanner {
 }
 
 /// Feeds 30 frames a second from `from` to `to` (milliseconds); keyframes when asked, `delay` later.
-fn play(planner: &mut OutputPlanner, format: &Arc<Format>, from: i64, to: i64, delay: i64) -> Option<VideoPlan> {
+fn play(
+    planner: &mut OutputPlanner,
+    format: &Arc<Format>,
+    from: i64,
+    to: i64,
+    delay: i64,
+) -> Option<VideoPlan> {
     let mut due: Option<i64> = None;
     for millis in (from..to).step_by(33) {
         let keyframe = millis == from || due.is_some_and(|d| millis >= d);
@@ -158,7 +168,11 @@ fn other_codecs_wait_for_their_first_keyframe_and_are_scaled_down_but_never_up()
         planner.handle_frame(&frame(&format, 0, false, b""), at(0));
         assert_eq!(planner.poll_plan(), None);
         planner.handle_frame(&frame(&format, 33, true, b""), at(33));
-        assert_eq!(planner.poll_plan(), Some(VideoPlan::Transcode { width: target.0, height: target.1 }), "{source:?}");
+        assert_eq!(
+            planner.poll_plan(),
+            Some(VideoPlan::Transcode { width: target.0, height: target.1 }),
+            "{source:?}"
+        );
         assert_eq!(planner.reason(), Some(PlanReason::OtherCodec));
     }
 }
