@@ -140,6 +140,10 @@ pub struct WorkerInfo {
     pub pid: Option<u32>,
     /// How often it was restarted.
     pub restarts: u64,
+    /// Frames that it was too late for.
+    pub frames_dropped: u64,
+    /// Pictures shown again because none came in time.
+    pub pictures_repeated: u64,
 }
 
 /// The output of a stream.

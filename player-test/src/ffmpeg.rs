@@ -10,6 +10,9 @@ use tokio::process::Command;
 
 /// How much longer than the media itself ffmpeg may take.
 const SLACK: Duration = Duration::from_secs(30);
+/// The null muxer's clock. Its default ticks once a frame, so that two pictures nearer than usual (a publisher's own, passed
+/// through) would count as one out of order.
+const CLOCK: &str = "1:90000";
 
 /// One stream as ffprobe sees it. Fields that a kind of stream does not have are `None`.
 #[derive(Debug, Clone, Deserialize)]
@@ -147,6 +150,8 @@ pub async fn luma(file: &Path) -> Result<Vec<Luma>> {
         filter,
         "-fps_mode",
         "passthrough",
+        "-enc_time_base",
+        CLOCK,
         "-f",
         "null",
         "-",

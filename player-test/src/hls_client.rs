@@ -84,6 +84,13 @@ impl Captured {
         ticks as f64 / f64::from(self.track.timescale)
     }
 
+    /// Samples per second of media: of a video, its frame rate.
+    #[must_use]
+    pub fn samples_per_second(&self) -> f64 {
+        let samples: u64 = self.segments.iter().map(|segment| segment.span.samples).sum();
+        samples as f64 / self.seconds()
+    }
+
     /// Writes init segment and segments as one file that ffmpeg reads.
     ///
     /// # Errors

@@ -51,9 +51,8 @@ impl Skew {
     #[must_use]
     pub fn summary(&self) -> String {
         let skews: Vec<f64> = self.pairs.iter().map(Pair::skew_ms).collect();
-        let (least, most) = skews
-            .iter()
-            .fold((f64::MAX, f64::MIN), |(least, most), skew| (least.min(*skew), most.max(*skew)));
+        let least = skews.iter().copied().reduce(f64::min).unwrap_or(f64::NAN);
+        let most = skews.iter().copied().reduce(f64::max).unwrap_or(f64::NAN);
         format!(
             "{} pairs, skew ms: first {:.1}, last {:.1}, least {least:.1}, most {most:.1}; flashes alone {:.1?}, beeps alone {:.1?}",
             skews.len(),

@@ -9,7 +9,7 @@ use player_test::process::show;
 use player_test::publisher::Publisher;
 use player_test::server::Server;
 use player_test::skew::{self, Skew};
-use player_test::{hls_check, hls_client};
+use player_test::{hls_check, hls_client, wait};
 use tempfile::TempDir;
 
 /// Seconds that are measured.
@@ -20,11 +20,18 @@ const WORST_MS: f64 = 40.0;
 async fn measure(server: &Server, stream: &str, video: &'static str, faults: &str) -> Result<Skew> {
     let what = TestPublish { video, faults: faults.to_owned(), ..TestPublish::default() };
     let mut publisher = Publisher::start(&server.urls.whip(stream), &what)?;
+    // Both lanes: on a busy machine the sound can be there before the first picture.
+    wait::until("picture and sound", Duration::from_secs(20), async || {
+        let renditions = hls_client::renditions(&server.http, &server.urls.hls(stream)).await?;
+        Ok((renditions.len() == 2).then_some(()))
+    })
+    .await?;
     server.hls_ready(stream, 1, Duration::from_secs(20)).await?;
     // The window is longer than what is measured: nothing of the first second is missed.
     let capture =
         hls_client::capture(&server.http, &server.urls.hls(stream), f64::from(SECONDS) + 1.0).await?;
     publisher.still_runs()?;
+    show(&format!("{stream}: {:?}", server.stream(stream).await?));
     publisher.stop().await?;
     assert_eq!(capture.video()?.segments[0].sequence, 0, "{stream}: the capture has the very first segment");
     assert_eq!(hls_check::faults(&capture), Vec::<String>::new(), "{stream}");

@@ -57,7 +57,8 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
                 ("h264", Some(width), Some(height))
             );
             assert_eq!(video.has_b_frames, Some(0), "{video:?}");
-            assert!((27.0..=33.0).contains(&video.fps()), "{video:?}");
+            // ffprobe gives up on the rate of a camera's own uneven cadence, passed through; the capture below measures it.
+            assert!(video.fps() == 0.0 || (27.0..=33.0).contains(&video.fps()), "{video:?}");
         }
         (None, None) => {}
         (wanted, found) => panic!("video {wanted:?} was published, {found:?} came out"),
@@ -93,6 +94,10 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
     let is_valid = async {
         let capture = hls_client::capture(&server.http, &url, 20.0).await?;
         assert_eq!(hls_check::faults(&capture), Vec::<String>::new());
+        if expected.size.is_some() {
+            let rate = capture.video()?.samples_per_second();
+            assert!((27.0..=33.0).contains(&rate), "{rate} pictures a second");
+        }
         Ok(())
     };
     tokio::try_join!(decodes, plays, is_valid)?;

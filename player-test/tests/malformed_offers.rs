@@ -59,7 +59,7 @@ async fn each_is_refused_with_a_reason_and_nothing_is_kept() -> Result<()> {
     let answer = offer(&server, "malformed", "application/sdp", huge).await.context("1 MiB of text")?;
     is_problem("1 MiB of text", answer, &[413]).await?;
     for kind in ["text/plain", "application/json", "application/sdp+json", "nonsense"] {
-        let answer = offer(&server, "malformed", kind, offers::valid().into_bytes()).await?;
+        let answer = offer(&server, "malformed", kind, offers::valid().into_bytes()).await.context(kind)?;
         is_problem(kind, answer, &[415]).await?;
     }
     let untyped = server.http.post(server.urls.whip("malformed")).body(offers::valid()).send().await?;
