@@ -18,6 +18,7 @@ deps: ## Install what building and serving need (Debian packages), if anything i
 
 test-deps: ## Install what the tests need besides: browsers, players, a test runner
 	@scripts/install-deps.sh --with-tests
+	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 
 web: deps ## Build the built-in pages
 	@scripts/build-web.sh

@@ -2,7 +2,7 @@
 # Builds the pages of src/web into src/web/dist, which the server embeds.
 #
 # Does only what is needed: `npm ci` when the lock file has changed since the last one, a build when a source has.
-# Safe to run from several builds at once. Needs node 20 or newer with npm.
+# Safe to run from several builds at once. Needs node 18 or newer with npm.
 set -eu
 
 cd "$(dirname "$0")/../src/web"

@@ -9,6 +9,13 @@ step "pages: types, lint, unit tests"
 npm --prefix src/web run check
 npm --prefix src/web test
 
+step "the bare player page"
+pages=player-test/pages
+if ! cmp -s "$pages/package-lock.json" "$pages/node_modules/.installed-lock"; then
+    npm --prefix "$pages" ci
+    cp "$pages/package-lock.json" "$pages/node_modules/.installed-lock"
+fi
+
 step "format"
 cargo fmt --all --check
 

@@ -22,28 +22,31 @@ use std::sync::Arc;
 use warp::http::Method;
 
 /// Answers one request.
-async fn answer(app: Arc<App>, request: Request) -> Reply {
+async fn answer(app: Arc<App>, mut request: Request) -> Reply {
     let method = request.method.clone();
     let outcome = match path::parse(&request.path) {
         Err(error) => Err(Problem::from(error)),
         Ok(route) if method == Method::OPTIONS => Ok(options(&route)),
-        Ok(route) => dispatch(&app, route, request).await,
+        Ok(route) => dispatch(&app, route, &mut request).await,
     };
     let mut reply = outcome.unwrap_or_else(Problem::into_reply);
+    if !request.drain().await {
+        reply.headers_mut().insert("connection", reply::header_value("close"));
+    }
     cors::expose(reply.headers_mut());
     reply
 }
 
-async fn dispatch(app: &App, route: Route, request: Request) -> Result<Reply, Problem> {
+async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Reply, Problem> {
     route.allow(&request.method)?;
     match route {
         Route::WhipEndpoint(stream) => whip::publish(app, stream, request).await,
         Route::WhipSession(stream, session) => whip::end(app, &stream, &session),
-        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, &request),
+        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, request),
         Route::Streams => api::list(app),
         Route::Stream(stream) => api::one(app, &stream),
-        Route::Page(page) => pages::page(page, &request),
-        Route::Asset(name) => pages::asset(&name, &request),
+        Route::Page(page) => pages::page(page, request),
+        Route::Asset(name) => pages::asset(&name, request),
         Route::Healthz => Ok(health::alive()),
         Route::Readyz => Ok(health::ready(app)),
     }

@@ -109,6 +109,11 @@ pub async fn decode(url: &str, seconds: u32) -> Result<Decoded> {
         &seconds_text,
         "-map",
         "0",
+        // Frames of a variable rate keep their times; rounded to a nominal rate two of them may fall together.
+        "-fps_mode:v",
+        "passthrough",
+        "-enc_time_base:v",
+        "1:90000",
         "-f",
         "null",
         "-",

@@ -63,8 +63,8 @@ pub(super) struct PublishArgs {
     /// Keep trying when the server is not there yet.
     #[arg(long)]
     wait_for_server: bool,
-    /// Sent as a Bearer token.
-    #[arg(long, value_name = "TOKEN")]
+    /// Sent as a Bearer token; better given as a variable, which other users of the machine cannot see.
+    #[arg(long, value_name = "TOKEN", env = "SKYWAVE_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// A PEM file of certificates to trust for https, in place of the system's.
     #[arg(long, value_name = "FILE")]

@@ -21,6 +21,9 @@ pub(crate) enum ConfigError {
     Impossible(Vec<String>),
 }
 
+/// Variables that stand for flags, not for keys.
+const OF_FLAGS: [&str; 2] = ["SKYWAVE_CONFIG", "SKYWAVE_TOKEN"];
+
 /// One `key = value` from a variable or a flag: its origin for messages, the key, the value as text.
 pub(crate) struct Override {
     pub(crate) origin: String,
@@ -110,7 +113,9 @@ fn from_env(
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<Vec<Override>, ConfigError> {
     let mut found = Vec::new();
-    for (name, value) in env.filter(|(name, _)| name.starts_with("SKYWAVE_") && name != "SKYWAVE_CONFIG") {
+    for (name, value) in
+        env.filter(|(name, _)| name.starts_with("SKYWAVE_") && !OF_FLAGS.contains(&name.as_str()))
+    {
         match known.iter().find(|key| variable(key) == name) {
             Some(key) => found.push(Override { origin: format!("variable {name}"), key: key.clone(), value }),
             None => {

@@ -4,7 +4,14 @@ use super::reply::Problem;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use std::pin::Pin;
+use std::time::Duration;
 use warp::http::{HeaderMap, Method};
+
+/// Most of an unwanted body that is read, so that a refusal does not cost the client its connection.
+const DRAIN_MAX_BYTES: usize = 4 << 20;
+
+/// How long an unwanted body is read.
+const DRAIN_MAX_TIME: Duration = Duration::from_secs(2);
 
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
@@ -39,6 +46,22 @@ impl Request {
     pub(super) fn content_type(&self) -> Option<String> {
         let essence = self.header("content-type")?.split(';').next()?;
         Some(essence.trim().to_ascii_lowercase())
+    }
+
+    /// Reads what is left of the body, within bounds, so that the connection can serve the next request. False when there
+    /// was more: then the connection has to be closed, and the answer must say so (RFC 9112 section 9.6).
+    pub(super) async fn drain(&mut self) -> bool {
+        let rest = async {
+            let mut left = DRAIN_MAX_BYTES;
+            while let Some(chunk) = self.body.next().await {
+                match chunk.map(|c| left.checked_sub(c.len())) {
+                    Ok(Some(still)) => left = still,
+                    Ok(None) | Err(_) => return false,
+                }
+            }
+            true
+        };
+        tokio::time::timeout(DRAIN_MAX_TIME, rest).await.unwrap_or(false)
     }
 
     /// The whole body as text, refused when longer than `max_bytes` or not UTF-8.

@@ -10,7 +10,7 @@ use skywave_media::name::StreamName;
 const OFFER_MAX_BYTES: usize = 64 * 1024;
 
 /// `POST /whip/{stream}`: 201 with the answer, `Location` and a strong `ETag` (RFC 9725 section 4.2).
-pub(super) async fn publish(app: &App, stream: StreamName, mut request: Request) -> Result<Reply, Problem> {
+pub(super) async fn publish(app: &App, stream: StreamName, request: &mut Request) -> Result<Reply, Problem> {
     if app.is_stopping() {
         return Err(Problem::new(503, "Server is stopping", "this server is shutting down")
             .with_header("retry-after", "5"));

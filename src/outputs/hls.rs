@@ -115,6 +115,11 @@ fn rendition(kind: TrackKind) -> RenditionName {
     RenditionName::new(name).expect("both are lower-case words")
 }
 
+/// How long the first playlist waits for a lane that the publisher has announced. hls.js reads the multivariant playlist
+/// once, so a lane that is missing there stays missing for that viewer; a browser on a busy machine may take seconds to
+/// send its first picture.
+const LANE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The packager's part of the configuration.
 pub(crate) fn hls_config(config: &config::Hls) -> HlsConfig {
     let wished = HlsConfig {
@@ -122,6 +127,7 @@ pub(crate) fn hls_config(config: &config::Hls) -> HlsConfig {
         part: Duration::from_millis(config.part_ms),
         window: Duration::from_millis(config.dvr_ms),
         max_bytes: config.window_max_bytes,
+        announce_patience: LANE_PATIENCE,
         ..HlsConfig::default()
     };
     wished.sane()

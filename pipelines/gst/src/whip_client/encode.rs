@@ -153,7 +153,8 @@ fn vpx_encoder(codec: Codec, encoding: &VideoEncoding) -> Result<gst::Element, P
     encoder.set_property("deadline", 1i64);
     encoder.set_property("cpu-used", VPX_SPEED);
     encoder.set_property("lag-in-frames", 0);
-    encoder.set_property("threads", threads().cast_signed());
+    // libvpx's threads wait by spinning: a second one costs thirty times the CPU of the work it takes over at small sizes.
+    encoder.set_property("threads", 1i32);
     encoder.set_property("target-bitrate", encoding.bitrate_bps.min(i32::MAX as u32).cast_signed());
     encoder.set_property("keyframe-max-dist", keyframe_frames(encoding).cast_signed());
     encoder.set_property_from_str("end-usage", "cbr");
