@@ -6,7 +6,7 @@ use crate::registry::Registry;
 use crate::worker;
 use relay_node::{Node, NodeConfig};
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -87,13 +87,9 @@ pub(crate) async fn signals() {
 fn node_config(config: &Config) -> NodeConfig {
     let Media { port, bind, advertise, threads, max_sessions } = &config.media;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let bind = if !bind.is_empty() {
-        bind.clone()
-    } else if config.http.listen.ip().is_loopback() {
-        vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
-    } else {
-        vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
-    };
+    // On every address even when HTTP listens on loopback alone: Firefox does not use loopback candidates. Strangers gain
+    // nothing by it, because a media packet counts only for a session that HTTP has let in.
+    let bind = if bind.is_empty() { NodeConfig::default().bind } else { bind.clone() };
     NodeConfig {
         bind,
         media_port: *port,

@@ -39,7 +39,7 @@ pub(crate) struct Http {
 pub(crate) struct Media {
     /// First UDP port; each relay thread takes the next one. 0 takes any free ports.
     pub(crate) port: u16,
-    /// Addresses to bind to. Empty: every address of the machine, or only loopback when HTTP listens there.
+    /// Addresses to bind to. Empty: every address of the machine.
     pub(crate) bind: Vec<IpAddr>,
     /// Addresses to tell peers, for hosts behind a one-to-one NAT. Empty: the machine's own.
     pub(crate) advertise: Vec<IpAddr>,

@@ -261,7 +261,7 @@ impl LaneBuilder {
         }
         let chain = match (kind, &self.video, self.audio) {
             (TrackKind::Video, VideoChoice::Auto(encoding) | VideoChoice::Encode(encoding), _) => {
-                encode::video_chain(encoding, self.patience)?
+                encode::video_chain(encoding, self.patience, rate_of(pad))?
             }
             (TrackKind::Audio, _, AudioChoice::Opus { bitrate_bps }) => encode::audio_chain(bitrate_bps)?,
             (TrackKind::Video, VideoChoice::Copy, _) => {
@@ -332,4 +332,9 @@ fn link_to(pad: &gst::Pad, element: &gst::Element) -> Result<(), PublishError> {
     pad.link(&sink)
         .map_err(|e| PublishError::Engine(format!("{} does not fit {}: {e}", pad.name(), element.name())))?;
     Ok(())
+}
+/// The frame rate that `pad` is bound to deliver, if it is bound to one.
+fn rate_of(pad: &gst::Pad) -> Option<gst::Fraction> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    caps.structure(0)?.get::<gst::Fraction>("framerate").ok()
 }

@@ -54,16 +54,20 @@ fn h264_encoder() -> &'static str {
     if !has("x264enc") && has("openh264enc") { "openh264enc" } else { "x264enc" }
 }
 
-/// Raw pictures in, coded frames out. Pictures that wait for the encoder longer than `patience` are forgotten.
+/// Raw pictures at `source_rate` in, coded frames out. Pictures that wait for the encoder longer than `patience` are
+/// forgotten.
 pub(super) fn video_chain(
     encoding: &VideoEncoding,
     patience: Duration,
+    source_rate: Option<gst::Fraction>,
 ) -> Result<Vec<gst::Element>, PublishError> {
     let scale = make("videoscale")?;
     scale.set_property("add-borders", true);
     let mut chain = vec![short_queue(patience)?];
-    if encoding.fps.is_some() {
-        // Only then: without a rate to aim at, videorate 1.22 aborts the process on sources of unknown rate (MJPEG).
+    let wished_rate = encoding.fps.map(|fps| gst::Fraction::new(fps.cast_signed(), 1));
+    if wished_rate.is_some() && wished_rate != source_rate {
+        // Only then: videorate holds each picture back until the next one has come, and without a rate to aim at
+        // videorate 1.22 aborts the process on sources of unknown rate (MJPEG).
         let rate = make("videorate")?;
         rate.set_property("skip-to-first", true);
         chain.push(rate);

@@ -118,7 +118,7 @@ export function iceFailed(hostname: string, addresses: readonly string[]): Failu
   return {
     code: 'ice-failed',
     title: 'The server answered, but no media connection came about.',
-    hint: `UDP port ${MEDIA_PORT} (and the next ones) of ${hostname} must be reachable from here. ${tried === '' ? 'The server named no address of its own' : `The server named ${tried}`}: look at its advertised addresses, at firewalls, and at the port mapping of a router or container. "skywave doctor" on the server says more.`,
+    hint: `UDP port ${MEDIA_PORT} (and the next ones) of ${hostname} must be reachable from here. ${tried === '' ? 'The server named no address of its own' : `The server named ${tried}`}: look at its advertised addresses, at firewalls, and at the port mapping of a router or container.`,
   };
 }
 
