@@ -33,6 +33,7 @@ mod stun;
 mod tests;
 mod thread;
 mod timers;
+mod viewing;
 
 pub use config::NodeConfig;
 pub use error::{NodeError, OfferError};
@@ -40,3 +41,7 @@ pub use id::{BadSessionId, SessionId};
 pub use node::Node;
 pub use publisher::{CloseReason, PublishAnswer, PublishRequest, PublisherEvent, TrackDescription};
 pub use stats::{NodeStats, ThreadStats};
+pub use viewing::{
+    BroadcastInfo, LayerChoice, LayerInfo, PatchAnswer, PatchError, PatchRequest, ViewerControl, ViewerStats,
+    WatchAnswer, WatchError, WatchRequest,
+};

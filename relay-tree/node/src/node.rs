@@ -13,11 +13,16 @@ use crate::publisher::{PublishAnswer, PublishRequest, TrackDescription};
 use crate::socket;
 use crate::stats::NodeStats;
 use crate::thread::{self, Command, ThreadHandle};
+use crate::viewing::{
+    BroadcastInfo, PatchAnswer, PatchError, PatchRequest, ViewerControl, ViewerStats, WatchAnswer,
+    WatchError, WatchRequest,
+};
 use skywave_media::ingest::TrackId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use str0m::IceCreds;
 use tokio::sync::oneshot;
 
@@ -122,6 +127,47 @@ impl Node {
             .map(|t| TrackDescription { track: t.id, kind: t.kind, codecs: t.codecs() })
             .collect();
         Ok(PublishAnswer { session: id, answer, etag, tracks })
+    }
+
+    /// Answers a viewer's offer. When this returns, the session waits for its first packet.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is on air, the offer is at fault, or there is no room. Nothing is kept.
+    pub async fn watch(&self, _request: WatchRequest) -> Result<WatchAnswer, WatchError> {
+        std::future::ready(Err(WatchError::NotOnAir)).await
+    }
+
+    /// Takes a PATCH of a publisher's or viewer's session: candidates, or an ICE restart.
+    ///
+    /// # Errors
+    ///
+    /// See [`PatchError`]; the session stays as it was.
+    pub async fn patch(&self, _session: &SessionId, _patch: PatchRequest) -> Result<PatchAnswer, PatchError> {
+        std::future::ready(Err(PatchError::Gone)).await
+    }
+
+    /// Changes what a viewer gets. False when there is no such viewer.
+    pub fn control(&self, _session: &SessionId, _control: ViewerControl) -> bool {
+        false
+    }
+
+    /// What is on air under this name; `None` when nothing is, not even a publisher that may return.
+    pub fn broadcast(&self, _stream: &str) -> Option<BroadcastInfo> {
+        None
+    }
+
+    /// Waits until something is on air under this name; false when that took longer than `patience`. Nothing is kept of the name.
+    pub async fn await_broadcast(&self, _stream: &str, _patience: Duration) -> bool {
+        std::future::ready(false).await
+    }
+
+    /// Ends a stream for its viewers: their sessions are closed. The stream's owner calls it when its grace time is over.
+    pub fn end_broadcast(&self, _stream: &str) {}
+
+    /// The viewers of a stream. Asks every thread that has some, so it takes a turn of their loops.
+    pub async fn viewers(&self, _stream: &str) -> Vec<ViewerStats> {
+        std::future::ready(Vec::new()).await
     }
 
     /// Ends a session: the peer is told (RTCP BYE, DTLS close_notify), and `Closed` follows. False when there is no such session
