@@ -100,6 +100,54 @@ pub(crate) fn read_payloads(
     Ok(payloads)
 }
 
+/// What a viewer is sent: one payload type for each codec, the one that promises to decode most.
+///
+/// # Errors
+///
+/// [`OfferError::NoUsableCodec`] when all that is left is H.264 without fragments (packetization-mode 0), which no live picture fits.
+pub(crate) fn one_of_each(
+    index: usize,
+    kind: TrackKind,
+    offered: Vec<Payload>,
+) -> Result<Vec<Payload>, OfferError> {
+    let names = offered.iter().map(|p| p.rtpmap.as_str()).collect::<Vec<_>>().join(", ");
+    let mut best: Vec<Payload> = Vec::new();
+    for payload in offered {
+        if payload.codec == Codec::H264 && parameter(&payload.fmtp, "packetization-mode") != Some("1") {
+            continue;
+        }
+        match best.iter_mut().find(|p| p.codec == payload.codec) {
+            Some(known) if payload.promise() > known.promise() => *known = payload,
+            Some(_) => {}
+            None => best.push(payload),
+        }
+    }
+    if best.is_empty() {
+        tracing::debug!(section = index, offered = names, "nothing to send");
+        return Err(OfferError::NoUsableCodec { kind, offered: names });
+    }
+    Ok(best)
+}
+
+impl Payload {
+    /// Orders payload types of one codec by what they can decode: H.264's High profile before Main before Baseline, because each
+    /// decodes the ones after it; VP9's profile 0, which is what cameras send.
+    fn promise(&self) -> u8 {
+        match self.codec {
+            Codec::H264 => {
+                let id = parameter(&self.fmtp, "profile-level-id").unwrap_or("42000a");
+                match u8::from_str_radix(id.get(..2).unwrap_or_default(), 16) {
+                    Ok(100) => 2,
+                    Ok(77) => 1,
+                    _ => 0,
+                }
+            }
+            Codec::Vp9 => u8::from(parameter(&self.fmtp, "profile-id").unwrap_or("0") == "0"),
+            _ => 0,
+        }
+    }
+}
+
 /// The value of the `a=name:<pt> value` line of a payload type.
 fn mapped<'a>(section: &MediaSection<'a>, name: &'a str, pt: u8) -> Option<&'a str> {
     section.lines.attributes(name).find_map(|line| {

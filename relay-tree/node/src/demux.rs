@@ -1,5 +1,6 @@
-//! Whose datagram is it? By source address once a peer has proved itself, by ICE user fragment until then.
+//! Whose datagram is it? By the way it came once a peer has proved itself, by ICE user fragment until then.
 
+use crate::socket::{Path, Via};
 use crate::stun;
 use crate::timers::Key;
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 /// The sessions of one thread, by what their datagrams look like.
 #[derive(Debug, Default)]
 pub(crate) struct Demux {
-    routes: HashMap<SocketAddr, Key>,
+    routes: HashMap<(Via, SocketAddr), Key>,
     ufrags: HashMap<String, Key>,
 }
 
@@ -21,30 +22,38 @@ impl Demux {
     /// The session a datagram belongs to; `None` for strangers.
     ///
     /// A STUN request goes by its name even from a known address: a client may leave and come back from the same port.
-    pub(crate) fn find(&self, source: SocketAddr, datagram: &[u8]) -> Option<Key> {
+    pub(crate) fn find(&self, path: Path, datagram: &[u8]) -> Option<Key> {
         if stun::looks_like_stun(datagram)
             && let Some(ufrag) = stun::addressed_ufrag(datagram)
         {
             return self.ufrags.get(ufrag).copied();
         }
-        self.routes.get(&source).copied()
+        self.routes.get(&(path.via, path.remote)).copied()
     }
 
-    /// Sends what comes from `source` to `key` from now on: it has proved to know the password.
-    pub(crate) fn learn(&mut self, source: SocketAddr, key: Key) {
-        self.routes.insert(source, key);
+    /// Sends what comes by `path` to `key` from now on: it has proved to know the password.
+    pub(crate) fn learn(&mut self, path: Path, key: Key) {
+        self.routes.insert((path.via, path.remote), key);
     }
 
-    /// Forgets an address, unless it has become another session's.
-    pub(crate) fn forget_route(&mut self, source: SocketAddr, key: Key) {
-        if self.routes.get(&source) == Some(&key) {
-            self.routes.remove(&source);
+    /// Forgets a path, unless it has become another session's.
+    pub(crate) fn forget_route(&mut self, path: Path, key: Key) {
+        let route = (path.via, path.remote);
+        if self.routes.get(&route) == Some(&key) {
+            self.routes.remove(&route);
         }
     }
 
-    /// Forgets a name.
-    pub(crate) fn forget_ufrag(&mut self, ufrag: &str) {
-        self.ufrags.remove(ufrag);
+    /// The session that a path belongs to.
+    pub(crate) fn owner(&self, via: Via, remote: SocketAddr) -> Option<Key> {
+        self.routes.get(&(via, remote)).copied()
+    }
+
+    /// Forgets a name, unless it has become another session's.
+    pub(crate) fn forget_ufrag(&mut self, ufrag: &str, key: Key) {
+        if self.ufrags.get(ufrag) == Some(&key) {
+            self.ufrags.remove(ufrag);
+        }
     }
 
     /// Whether nothing is known: what a thread without sessions must come back to.

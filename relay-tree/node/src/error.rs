@@ -15,6 +15,14 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A listener for media over TCP could not be had.
+    #[error("cannot listen for media on TCP {addr}: {source}")]
+    BindTcp {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The configuration asks for no listening address at all.
     #[error("no address to listen on: `bind` is empty, or this machine has none of its families")]
     NothingToBind,
@@ -83,6 +91,24 @@ pub enum OfferError {
     NotSendable {
         /// The direction found: `recvonly` or `inactive`.
         offered: &'static str,
+    },
+    /// Nothing is offered that the client would receive.
+    #[error(
+        "the offer receives nothing: a viewer offers a=recvonly (or sendrecv), this one offers {offered}"
+    )]
+    NotReceivable {
+        /// The direction found: `sendonly` or `inactive`.
+        offered: &'static str,
+    },
+    /// A viewer decodes nothing of what the stream has.
+    #[error("no common {} codec: the stream has {on_air}, offered is {offered}", kind.as_str())]
+    NoCommonCodec {
+        /// The lane.
+        kind: TrackKind,
+        /// Names of the codecs the stream can be sent in.
+        on_air: String,
+        /// Names of the codecs offered.
+        offered: String,
     },
     /// The media are not protected by DTLS-SRTP.
     #[error("m= section {section} offers {protocol}; only UDP/TLS/RTP/SAVPF (DTLS-SRTP) is spoken")]

@@ -5,11 +5,13 @@
 //! ```text
 //! UDP socket --datagrams--> relay thread (thread.rs): whose is it? (demux.rs)
 //!     --> peer.rs: ICE, DTLS, SRTP, RTCP by str0m --RTP--> layers.rs: one layer of a simulcast track
-//!     --> the stream's queue (PublisherEvent), and, later, the viewers of the thread
+//!     --> the stream's queue (PublisherEvent)
+//!     `-> feed.rs: a ring of recent packets --> viewer.rs, lane.rs: what each viewer gets --> egress.rs: written, protected, sent
 //! ```
 //!
-//! Each relay thread is an OS thread with its own sockets, sessions and timers; nothing is shared between threads but counters and
-//! the table of session names, which no packet touches. SDP is read and written here ([`offer`](OfferError), answer), str0m sees none.
+//! Each relay thread is an OS thread with its own sockets, sessions and timers. Packets go to other threads as messages, and only to
+//! those that have viewers ([`hub`](BroadcastInfo)); what is shared beside are counters and the tables of names, which no packet touches.
+//! SDP is read and written here ([`offer`](OfferError), answer), str0m sees none; viewers' sessions do without str0m.
 
 mod addresses;
 mod answer;
@@ -18,22 +20,33 @@ mod codecs;
 mod config;
 mod demux;
 mod dtls;
+mod egress;
 mod error;
+mod feed;
+mod fragment;
+mod hub;
+mod ice;
 mod id;
 mod layers;
+mod link;
 mod node;
 mod offer;
 mod peer;
 mod publisher;
+mod rtcp;
 mod sdp;
 mod socket;
+mod srtp;
 mod stats;
 mod stun;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod timers;
+mod viewer;
 mod viewing;
+mod wire;
 
 pub use config::NodeConfig;
 pub use error::{NodeError, OfferError};

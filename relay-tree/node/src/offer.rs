@@ -1,10 +1,10 @@
-//! Judges a publisher's offer: which sections become tracks, with which codecs, and what is wrong otherwise.
+//! Judges a client's offer: which sections become tracks, with which codecs, and what is wrong otherwise.
 //!
 //! What belongs here: every rule about what an offer must contain. What does not: how an answer is written ([`crate::answer`]).
 //! Candidates are not read at all: an ICE-lite server answers whoever proves to know the password (RFC 8445 section 7.3), so
 //! mDNS names, broken candidates and clients without any make no difference.
 
-use crate::codecs::{Payload, read_payloads};
+use crate::codecs::{Payload, one_of_each, read_payloads};
 use crate::error::OfferError;
 use crate::sdp::{Lines, MediaSection, Sdp};
 use skywave_media::codec::{Codec, TrackKind};
@@ -19,9 +19,37 @@ const MAX_SOURCES: usize = 8;
 /// Simulcast layers of one track.
 const MAX_RIDS: usize = 4;
 
+/// What the client wants to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It sends (WHIP).
+    Publisher,
+    /// It receives (WHEP).
+    Viewer,
+}
+
+impl Role {
+    /// The directions of sections it has use for, as the client writes them.
+    const fn directions(self) -> [&'static str; 2] {
+        match self {
+            Self::Publisher => ["sendonly", "sendrecv"],
+            Self::Viewer => ["recvonly", "sendrecv"],
+        }
+    }
+
+    /// The direction of an extension that is of no use to it.
+    const fn foreign(self) -> &'static str {
+        match self {
+            Self::Publisher => "recvonly",
+            Self::Viewer => "sendonly",
+        }
+    }
+}
+
 /// An offer that can be answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Offer {
+    pub(crate) role: Role,
     /// One entry per `m=` section, in order.
     pub(crate) sections: Vec<Section>,
     /// At most one of each kind.
@@ -76,11 +104,16 @@ pub(crate) struct HeaderExtension {
     /// Its identifier on the wire: 1 to 14.
     pub(crate) id: u8,
     pub(crate) meaning: Extension,
-    /// Offered as `sendonly`, so it is answered as `recvonly` (RFC 8285 section 7).
+    /// Offered for one direction only, so it is answered for the same, seen from here (RFC 8285 section 7).
     pub(crate) one_way: bool,
 }
 
 impl OfferedTrack {
+    /// The RTP clock of the lane, in ticks per second: the same for all codecs of one kind.
+    pub(crate) fn kind_clock_rate(&self) -> u32 {
+        self.payloads.first().map_or(skywave_media::time::VIDEO_RATE, |p| p.codec.rtp_clock_rate())
+    }
+
     /// The codecs the track may carry, without repeats, in the client's order.
     pub(crate) fn codecs(&self) -> Vec<Codec> {
         let mut codecs = Vec::new();
@@ -93,13 +126,45 @@ impl OfferedTrack {
     }
 }
 
+impl OfferedTrack {
+    /// Whether lost packets can be sent again beside the lane (RFC 4588).
+    pub(crate) fn has_rtx(&self) -> bool {
+        self.payloads.iter().any(|p| p.rtx.is_some() && p.feedback.nack)
+    }
+}
+
+impl Offer {
+    /// A viewer's offer as it fits a stream whose video is to be had in these codecs (none: not known yet): the first of them
+    /// that the viewer has comes first.
+    ///
+    /// # Errors
+    ///
+    /// [`OfferError::NoCommonCodec`] when it has none of them.
+    pub(crate) fn for_stream(mut self, on_air: &[Codec]) -> Result<Self, OfferError> {
+        for track in self.tracks.iter_mut().filter(|t| t.kind == TrackKind::Video && !on_air.is_empty()) {
+            let place = |codec: Codec| on_air.iter().position(|c| *c == codec).unwrap_or(usize::MAX);
+            if track.payloads.iter().all(|p| place(p.codec) == usize::MAX) {
+                let names =
+                    |codecs: &[Codec]| codecs.iter().map(|c| c.rtp_name()).collect::<Vec<_>>().join(", ");
+                return Err(OfferError::NoCommonCodec {
+                    kind: TrackKind::Video,
+                    on_air: names(on_air),
+                    offered: names(&track.codecs()),
+                });
+            }
+            track.payloads.sort_by_key(|p| place(p.codec));
+        }
+        Ok(self)
+    }
+}
+
 /// Reads and judges an offer.
 ///
 /// # Errors
 ///
 /// The first fault found, in the order in which a developer would fix them: is it SDP, does it send something, can it be
 /// connected, can it be decoded.
-pub(crate) fn judge(text: &str, max_bytes: usize) -> Result<Offer, OfferError> {
+pub(crate) fn judge(text: &str, max_bytes: usize, role: Role) -> Result<Offer, OfferError> {
     if text.len() > max_bytes {
         return Err(OfferError::TooLarge { bytes: text.len(), limit: max_bytes });
     }
@@ -107,13 +172,13 @@ pub(crate) fn judge(text: &str, max_bytes: usize) -> Result<Offer, OfferError> {
     if sdp.media.len() > MAX_SECTIONS {
         return Err(OfferError::TooManyTracks { sections: sdp.media.len(), limit: MAX_SECTIONS });
     }
-    let chosen = choose_sections(&sdp)?;
+    let chosen = choose_sections(&sdp, role)?;
     let first = &sdp.media[chosen[0]];
     let (ice_ufrag, ice_pwd) = read_ice(&sdp, first)?;
     let fingerprint = read_fingerprint(&sdp, first)?;
     check_setup(&sdp, first)?;
     let bundle = read_bundle(&sdp, &chosen)?;
-    let tracks = read_tracks(&sdp, &chosen)?;
+    let tracks = read_tracks(&sdp, &chosen, role)?;
     let sections = sdp
         .media
         .iter()
@@ -124,7 +189,7 @@ pub(crate) fn judge(text: &str, max_bytes: usize) -> Result<Offer, OfferError> {
         })
         .collect();
     let mixed_extensions = sdp.session.has("extmap-allow-mixed");
-    Ok(Offer { sections, tracks, bundle, ice_ufrag, ice_pwd, fingerprint, mixed_extensions })
+    Ok(Offer { role, sections, tracks, bundle, ice_ufrag, ice_pwd, fingerprint, mixed_extensions })
 }
 
 impl Section {
@@ -138,8 +203,8 @@ impl Section {
     }
 }
 
-/// The sections to receive: the first of each kind that sends.
-fn choose_sections(sdp: &Sdp<'_>) -> Result<Vec<usize>, OfferError> {
+/// The sections to use: the first of each kind that has the role's direction.
+fn choose_sections(sdp: &Sdp<'_>, role: Role) -> Result<Vec<usize>, OfferError> {
     let mut chosen: Vec<usize> = Vec::new();
     let mut silent = None;
     for (index, section) in sdp.media.iter().enumerate() {
@@ -150,7 +215,7 @@ fn choose_sections(sdp: &Sdp<'_>) -> Result<Vec<usize>, OfferError> {
             continue;
         }
         match direction(sdp, section) {
-            "sendonly" | "sendrecv" => {
+            said if role.directions().contains(&said) => {
                 if !chosen.iter().any(|&c| sdp.media[c].media == section.media) {
                     check_transport(index, section)?;
                     chosen.push(index);
@@ -161,7 +226,8 @@ fn choose_sections(sdp: &Sdp<'_>) -> Result<Vec<usize>, OfferError> {
     }
     match (chosen.is_empty(), silent) {
         (false, _) => Ok(chosen),
-        (true, Some(offered)) => Err(OfferError::NotSendable { offered }),
+        (true, Some(offered)) if role == Role::Publisher => Err(OfferError::NotSendable { offered }),
+        (true, Some(offered)) => Err(OfferError::NotReceivable { offered }),
         (true, None) => Err(OfferError::NoMedia),
     }
 }
@@ -196,12 +262,17 @@ fn read_ice(sdp: &Sdp<'_>, first: &MediaSection<'_>) -> Result<(String, String),
     else {
         return Err(OfferError::NoIce);
     };
-    // libwebrtc has been seen to use `-` and `_` too; they do no harm.
-    let legal = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/-_".contains(&b));
-    if !(4..=256).contains(&ufrag.len()) || !(22..=256).contains(&pwd.len()) || !legal(ufrag) || !legal(pwd) {
+    if !legal_credentials(ufrag, pwd) {
         return Err(OfferError::BadIce);
     }
     Ok((ufrag.to_owned(), pwd.to_owned()))
+}
+
+/// Whether ICE credentials keep to their grammar (RFC 8839 section 5.4).
+pub(crate) fn legal_credentials(ufrag: &str, pwd: &str) -> bool {
+    // libwebrtc has been seen to use `-` and `_` too; they do no harm.
+    let legal = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/-_".contains(&b));
+    (4..=256).contains(&ufrag.len()) && (22..=256).contains(&pwd.len()) && legal(ufrag) && legal(pwd)
 }
 
 /// The SHA-256 among the fingerprints (RFC 8122 section 5 allows several).
@@ -252,7 +323,7 @@ fn read_bundle(sdp: &Sdp<'_>, chosen: &[usize]) -> Result<Vec<String>, OfferErro
     }
 }
 
-fn read_tracks(sdp: &Sdp<'_>, chosen: &[usize]) -> Result<Vec<OfferedTrack>, OfferError> {
+fn read_tracks(sdp: &Sdp<'_>, chosen: &[usize], role: Role) -> Result<Vec<OfferedTrack>, OfferError> {
     let mut taken = BTreeMap::new();
     let mut extension_ids = BTreeMap::new();
     let mut tracks: Vec<OfferedTrack> = Vec::new();
@@ -264,8 +335,11 @@ fn read_tracks(sdp: &Sdp<'_>, chosen: &[usize]) -> Result<Vec<OfferedTrack>, Off
         if tracks.iter().any(|t| t.mid == mid) {
             return Err(OfferError::BadSection { section: index, reason: "its a=mid is used twice" });
         }
-        let mut payloads = read_payloads(index, kind, section)?;
-        let extensions = read_extensions(kind, section, &mut extension_ids);
+        let mut payloads = match role {
+            Role::Publisher => read_payloads(index, kind, section)?,
+            Role::Viewer => one_of_each(index, kind, read_payloads(index, kind, section)?)?,
+        };
+        let extensions = read_extensions(kind, section, role, &mut extension_ids);
         if !extensions.iter().any(|e| e.meaning == Extension::TransportSequenceNumber) {
             // Without the sequence number in each packet there is nothing to feed back.
             payloads.iter_mut().for_each(|p| p.feedback.transport_cc = false);
@@ -304,7 +378,16 @@ fn check_mid(section: usize, mid: &str) -> Result<(), OfferError> {
 ///
 /// Left out on purpose: `urn:3gpp:video-orientation`. A sender that may not signal rotation rotates its pictures before it
 /// encodes them (3GPP TS 26.114 section 7.4.5), so every output shows them upright.
-fn wanted_extension(kind: TrackKind, uri: &str) -> Option<Extension> {
+fn wanted_extension(kind: TrackKind, role: Role, uri: &str) -> Option<Extension> {
+    // A viewer's browser estimates its bandwidth itself when it gets send times and no transport-wide numbers, and tells by REMB:
+    // the estimate then costs this side nothing, however many watch.
+    if role == Role::Viewer {
+        return match uri {
+            "urn:ietf:params:rtp-hdrext:sdes:mid" => Some(Extension::RtpMid),
+            "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time" => Some(Extension::AbsoluteSendTime),
+            _ => None,
+        };
+    }
     Some(match uri {
         "urn:ietf:params:rtp-hdrext:sdes:mid" => Extension::RtpMid,
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01" => {
@@ -326,6 +409,7 @@ fn wanted_extension(kind: TrackKind, uri: &str) -> Option<Extension> {
 fn read_extensions(
     kind: TrackKind,
     section: &MediaSection<'_>,
+    role: Role,
     taken: &mut BTreeMap<u8, Extension>,
 ) -> Vec<HeaderExtension> {
     let mut extensions: Vec<HeaderExtension> = Vec::new();
@@ -335,15 +419,19 @@ fn read_extensions(
             Some((id, direction)) => (id, Some(direction)),
             None => (w, None),
         });
-        if matches!(direction, Some("recvonly" | "inactive")) {
+        if direction == Some("inactive") || direction == Some(role.foreign()) {
             continue;
         }
         let id = id.parse::<u8>().ok();
-        let wanted = words.next().and_then(|uri| wanted_extension(kind, uri));
+        let wanted = words.next().and_then(|uri| wanted_extension(kind, role, uri));
         let (Some(id @ 1..=14), Some(meaning)) = (id, wanted) else { continue };
         let in_bundle = taken.entry(id).or_insert_with(|| meaning.clone());
         if *in_bundle == meaning && !extensions.iter().any(|e| e.id == id || e.meaning == meaning) {
-            extensions.push(HeaderExtension { id, meaning, one_way: direction == Some("sendonly") });
+            extensions.push(HeaderExtension {
+                id,
+                meaning,
+                one_way: matches!(direction, Some("sendonly" | "recvonly")),
+            });
         }
     }
     extensions

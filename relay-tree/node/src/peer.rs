@@ -4,15 +4,23 @@
 //! [`Peer::drain`] polls until a timeout comes, before the next mutation.
 
 use crate::clock::ClockPair;
+use crate::feed::{Anchor, FeedItem, FeedPacket, SourceInfo};
+use crate::hub::{Broadcast, Hub};
 use crate::id::SessionId;
 use crate::layers::{LayerChooser, Verdict};
+use crate::link::Arrival;
 use crate::offer::{Offer, OfferedTrack};
 use crate::publisher::{CloseReason, PublisherEvent};
+use crate::socket::{Path, Via};
 use crate::stats::Counters;
 use bytes::Bytes;
+use relay_proto::continuity::SourceId;
+use relay_proto::inspect::inspect;
+use relay_proto::keyframe::KeyframeDemand;
 use skywave_media::codec::{Codec, TrackKind};
 use skywave_media::ingest::TrackId;
 use skywave_media::packet::{Packet, SenderReport};
+use skywave_media::time::Mono;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,7 +29,7 @@ use str0m::config::{CryptoProvider, DtlsCert, Fingerprint};
 use str0m::format::FormatParams;
 use str0m::media::{Frequency, KeyframeRequestKind, MediaKind, Mid, SenderFeedback};
 use str0m::net::{DatagramSend, Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, RtpPacket, Ssrc};
+use str0m::rtp::{Extension, ExtensionMap, RtpHeader, RtpPacket, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 use tokio::sync::mpsc;
 
@@ -39,6 +47,7 @@ pub(crate) struct PeerDefaults {
     pub(crate) certificate: DtlsCert,
     pub(crate) connect_timeout: Duration,
     pub(crate) silence_timeout: Duration,
+    pub(crate) viewer_timeout: Duration,
     pub(crate) max_publish_bitrate: u64,
     pub(crate) clock: ClockPair,
 }
@@ -63,8 +72,19 @@ impl EventSink {
 /// A datagram to send.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) destination: SocketAddr,
+    pub(crate) to: Destination,
     pub(crate) contents: DatagramSend,
+}
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Destination {
+    /// Along a path that is known.
+    Path(Path),
+    /// To an address that the peer has proved to own, by a transport.
+    Address(SocketAddr, Protocol),
+    /// Nowhere: the peer has just proved that it owns this path.
+    Proved(Path),
 }
 
 /// What a new session gets from its node, beside the offer.
@@ -75,16 +95,29 @@ pub(crate) struct Opening<'a> {
     pub(crate) credentials: IceCreds,
     /// The addresses that peers send to.
     pub(crate) candidates: &'a [SocketAddr],
+    /// Whether the addresses also take TCP.
+    pub(crate) tcp: bool,
     pub(crate) sink: EventSink,
     pub(crate) counters: Arc<Counters>,
     pub(crate) defaults: Arc<PeerDefaults>,
+    pub(crate) hub: Arc<Hub>,
+    /// The thread it will live on.
+    pub(crate) thread: usize,
 }
 
 /// One publisher.
 pub(crate) struct Peer {
     pub(crate) id: SessionId,
     pub(crate) stream: String,
-    pub(crate) ufrag: String,
+    /// What it may be asked for by: more than one after an ICE restart.
+    pub(crate) ufrags: Vec<String>,
+    /// What it feeds, once it is connected, and its number there.
+    pub(crate) publication: Option<(Arc<Broadcast>, u64)>,
+    hub: Arc<Hub>,
+    thread: usize,
+    origins: Vec<Origin>,
+    /// What has come for viewers.
+    items: Vec<FeedItem>,
     rtc: Rtc,
     tracks: Vec<Track>,
     /// The track and codec of each payload type; retransmissions are undone before anybody looks here.
@@ -108,22 +141,33 @@ struct Track {
     layers: LayerChooser,
     keyframe_request: Option<KeyframeRequestKind>,
     nack: bool,
-    /// The source whose NACK setting has been made.
-    prepared: Option<u32>,
     guessed_sources: u8,
 }
+
+/// One source of the publisher, as viewers get it: a layer in one codec.
+struct Origin {
+    ssrc: u32,
+    track: usize,
+    info: Arc<SourceInfo>,
+    demand: KeyframeDemand,
+}
+
+/// Sources of one publisher; more are not handed to viewers.
+const MAX_ORIGINS: usize = 16;
 
 impl Peer {
     /// A session that answers `offer`.
     pub(crate) fn new(offer: &Offer, opening: Opening<'_>) -> Self {
-        let Opening { id, stream, credentials, candidates, sink, counters, defaults } = opening;
+        let Opening { id, stream, credentials, candidates, tcp, sink, counters, defaults, hub, thread } =
+            opening;
         let now = Instant::now();
-        let ufrag = credentials.ufrag.clone();
+        let ufrags = vec![credentials.ufrag.clone()];
         let mut rtc = rtc_config(offer, credentials, &defaults).build(now);
-        for &addr in candidates {
-            match Candidate::host(addr, "udp") {
+        let transports: &[&str] = if tcp { &["udp", "tcp"] } else { &["udp"] };
+        for (&addr, transport) in candidates.iter().flat_map(|a| transports.iter().map(move |t| (a, *t))) {
+            match Candidate::host(addr, transport) {
                 Ok(candidate) => drop(rtc.add_local_candidate(candidate)),
-                Err(error) => tracing::warn!(%addr, %error, "this address is not offered"),
+                Err(error) => tracing::warn!(%addr, transport, %error, "this address is not offered"),
             }
         }
         let mut direct = rtc.direct_api();
@@ -148,7 +192,12 @@ impl Peer {
         Self {
             id,
             stream,
-            ufrag,
+            ufrags,
+            publication: None,
+            hub,
+            thread,
+            origins: Vec::new(),
+            items: Vec::new(),
             rtc,
             tracks,
             by_payload_type: payload_table(offer),
@@ -171,7 +220,9 @@ impl Peer {
         } else {
             self.opened + self.defaults.connect_timeout
         };
-        [Some(deadline), self.remb_at].into_iter().flatten().fold(self.rtc_due, Instant::min)
+        let demanded = self.origins.iter().filter_map(|o| o.demand.poll_timeout()).min();
+        let demanded = demanded.map(|at| self.defaults.clock.instant(at));
+        [Some(deadline), self.remb_at, demanded].into_iter().flatten().fold(self.rtc_due, Instant::min)
     }
 
     /// Why the session is over, once it is.
@@ -179,19 +230,32 @@ impl Peer {
         self.end.as_ref()
     }
 
-    /// Takes a datagram. `local` is the advertised address it counts as sent to. False when it is not even well-formed.
+    /// Takes a datagram. `local` is the advertised address it counts as sent to.
     pub(crate) fn handle_datagram(
         &mut self,
-        source: SocketAddr,
+        path: Path,
         local: SocketAddr,
         datagram: &[u8],
         now: Instant,
         out: &mut Vec<Outgoing>,
-    ) -> bool {
-        let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) else { return false };
+    ) -> Arrival {
+        let protocol = match path.via {
+            Via::Udp(_) => Protocol::Udp,
+            Via::Tcp(_) => Protocol::Tcp,
+        };
+        let Ok(receive) = Receive::new(protocol, path.remote, local, datagram) else {
+            return Arrival::Malformed;
+        };
         self.guess_source(datagram);
         self.mutate(now, out, |rtc| rtc.handle_input(Input::Receive(now, receive)));
-        true
+        if crate::stun::addressed_ufrag(datagram).is_none() {
+            return Arrival::Nothing;
+        }
+        // str0m answers a check with success only when it has proved its integrity.
+        let to_it =
+            |o: &Outgoing| matches!(o.to, Destination::Address(to, p) if to == path.remote && p == protocol);
+        let proved = out.iter().any(|o| to_it(o) && crate::stun::is_binding_success(&o.contents));
+        if proved { Arrival::Checked } else { Arrival::RefusedCheck }
     }
 
     /// Lets time pass.
@@ -205,15 +269,66 @@ impl Peer {
             self.remb_at = Some(now + REMB_INTERVAL);
             self.tell_bitrate();
         }
+        let mono = self.defaults.clock.mono(now);
+        for origin in &mut self.origins {
+            origin.demand.handle_timeout(mono);
+        }
+        self.ask_for_keyframes();
         self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
     }
 
-    /// Asks the publisher for a keyframe of a track.
+    /// Somebody needs a keyframe of what the stream takes of a track. All wishes for one source are merged.
     pub(crate) fn request_keyframe(&mut self, track: TrackId, now: Instant, out: &mut Vec<Outgoing>) {
         let Some(index) = self.tracks.iter().position(|t| t.id == track) else { return };
-        if self.ask_for_keyframe(index) {
-            self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
+        let Some(ssrc) = self.tracks[index].layers.chosen() else { return };
+        self.demand_ssrc(ssrc, now);
+        self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    /// A viewer needs a keyframe of a source.
+    pub(crate) fn demand(&mut self, source: SourceId, now: Instant, out: &mut Vec<Outgoing>) {
+        let Some(ssrc) = self.origins.iter().find(|o| o.info.id == source).map(|o| o.ssrc) else { return };
+        self.demand_ssrc(ssrc, now);
+        self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    fn demand_ssrc(&mut self, ssrc: u32, now: Instant) {
+        let mono = self.defaults.clock.mono(now);
+        // The newest of a source: it may have changed its codec.
+        if let Some(origin) = self.origins.iter_mut().rev().find(|o| o.ssrc == ssrc) {
+            origin.demand.handle_demand(mono);
         }
+        self.ask_for_keyframes();
+    }
+
+    /// Sends the requests that are due.
+    fn ask_for_keyframes(&mut self) {
+        for index in 0..self.origins.len() {
+            if self.origins[index].demand.poll_request() {
+                let (track, ssrc) = (self.origins[index].track, self.origins[index].ssrc);
+                self.ask_for_keyframe(track, ssrc);
+            }
+        }
+    }
+
+    /// New ICE credentials on both sides (RFC 8445 section 9); media goes on along the old path meanwhile.
+    pub(crate) fn restart_ice(
+        &mut self,
+        local: IceCreds,
+        remote: IceCreds,
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+    ) {
+        self.ufrags.push(local.ufrag.clone());
+        let mut direct = self.rtc.direct_api();
+        direct.set_local_ice_credentials(local);
+        direct.set_remote_ice_credentials(remote);
+        self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    /// Takes what has come for viewers.
+    pub(crate) fn take_items(&mut self) -> Vec<FeedItem> {
+        std::mem::take(&mut self.items)
     }
 
     /// Says good-bye: RTCP BYE and DTLS close_notify, as far as the peer can be reached.
@@ -259,7 +374,10 @@ impl Peer {
                     if crate::stun::is_binding_success(&t.contents) {
                         self.last_heard = now;
                     }
-                    out.push(Outgoing { destination: t.destination, contents: t.contents });
+                    out.push(Outgoing {
+                        to: Destination::Address(t.destination, t.proto),
+                        contents: t.contents,
+                    });
                 }
                 Ok(Output::Event(event)) => self.handle_event(event, now),
                 Err(error) => {
@@ -279,6 +397,9 @@ impl Peer {
                 self.connected = true;
                 self.last_heard = now;
                 Counters::one(&self.counters.sessions_connected);
+                self.publication = Some(self.hub.begin(&self.stream, self.thread));
+                // What the publisher before brought is over.
+                self.items.push(FeedItem::Only(Vec::new()));
                 if let Some(place) = self.sink.connected.take() {
                     drop(place.send(PublisherEvent::Connected));
                 }
@@ -299,16 +420,21 @@ impl Peer {
         let index = usize::from(index);
         let ssrc = *packet.header.ssrc;
         let arrival = self.defaults.clock.mono(packet.timestamp);
-        match self.tracks[index].layers.handle_packet(ssrc, packet.payload.len(), arrival) {
+        let verdict = self.tracks[index].layers.handle_packet(ssrc, packet.payload.len(), arrival);
+        let origin = self.origin(index, codec, packet.header.ssrc);
+        let payload = Bytes::from_owner(packet.payload);
+        if let Some(origin) = origin {
+            self.feed(origin, &packet.header, *packet.seq_no, arrival, &payload);
+        }
+        match verdict {
             Verdict::Pass => {}
             Verdict::PassSwitched => {
-                self.ask_for_keyframe(index);
+                self.demand_ssrc(ssrc, now);
             }
             Verdict::Skip => return Counters::one(&self.counters.packets_other_layers),
         }
-        self.prepare_source(index, packet.header.ssrc);
         Counters::one(&self.counters.packets);
-        Counters::add(&self.counters.payload_bytes, packet.payload.len() as u64);
+        Counters::add(&self.counters.payload_bytes, payload.len() as u64);
         let track = self.tracks[index].id;
         let packet = Packet {
             ssrc,
@@ -317,23 +443,75 @@ impl Peer {
             marker: packet.header.marker,
             codec,
             arrival,
-            payload: Bytes::from_owner(packet.payload),
+            payload,
         };
         self.tell(PublisherEvent::Packet { track, packet });
+    }
+
+    /// The source that a packet belongs to; a new one is announced.
+    fn origin(&mut self, track: usize, codec: Codec, ssrc: Ssrc) -> Option<usize> {
+        let known = self.origins.iter().position(|o| o.ssrc == *ssrc && o.info.codec == codec);
+        if known.is_some() || self.origins.len() >= MAX_ORIGINS {
+            return known;
+        }
+        let (broadcast, _) = self.publication.as_ref()?;
+        let nack = self.tracks[track].nack;
+        let mut name = ssrc.to_string();
+        if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
+            // str0m asks for retransmissions only where there is RTX. A client that offers plain NACK (OBS) repeats the packet itself.
+            stream.suppress_nack(!nack);
+            if let Some(rid) = stream.rid() {
+                name = rid.to_string();
+            }
+        }
+        let info = Arc::new(SourceInfo {
+            id: broadcast.new_source(),
+            kind: codec.kind(),
+            codec,
+            name,
+            rendition: false,
+        });
+        self.items.push(FeedItem::Source(Arc::clone(&info)));
+        self.origins.push(Origin { ssrc: *ssrc, track, info, demand: KeyframeDemand::default() });
+        Some(self.origins.len() - 1)
+    }
+
+    /// Makes a packet ready for viewers.
+    fn feed(&mut self, origin: usize, header: &RtpHeader, seq: u64, arrival: Mono, payload: &Bytes) {
+        let origin = &mut self.origins[origin];
+        let seen = inspect(origin.info.codec, payload);
+        if seen.keyframe_start {
+            origin.demand.handle_keyframe(arrival);
+        }
+        let fed = self.publication.as_ref().is_some_and(|(b, number)| b.is_fed_by(*number));
+        if fed {
+            self.items.push(FeedItem::Packet(FeedPacket {
+                source: origin.info.id,
+                kind: origin.info.kind,
+                codec: origin.info.codec,
+                seq,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                keyframe: seen.keyframe_start,
+                picture: seen.picture,
+                arrival,
+                payload: payload.clone(),
+            }));
+        }
     }
 
     fn handle_report(&mut self, feedback: SenderFeedback, now: Instant) {
         self.last_heard = now;
         let info = feedback.sender_info;
+        // str0m extends it to 64 bits; the wire has the lower 32.
+        let timestamp = info.rtp_time.numer() as u32;
+        let at = self.defaults.clock.mono(feedback.received_at);
+        if let Some(origin) = self.origins.iter().rev().find(|o| o.ssrc == *info.ssrc) {
+            self.items.push(FeedItem::Anchor(origin.info.id, Anchor { at, timestamp }));
+        }
         let Some(ntp) = ntp_of(info.ntp_time) else { return };
         let Some(track) = self.tracks.iter().find(|t| t.layers.chosen() == Some(*info.ssrc)) else { return };
-        let report = SenderReport {
-            ssrc: *info.ssrc,
-            ntp,
-            // str0m extends it to 64 bits; the wire has the lower 32.
-            rtp_timestamp: info.rtp_time.numer() as u32,
-            arrival: self.defaults.clock.mono(feedback.received_at),
-        };
+        let report = SenderReport { ssrc: *info.ssrc, ntp, rtp_timestamp: timestamp, arrival: at };
         let track = track.id;
         self.tell(PublisherEvent::SenderReport { track, report });
     }
@@ -346,15 +524,13 @@ impl Peer {
         }
     }
 
-    /// Queues a PLI, or a FIR where only that was offered. False when the client offered neither, or has sent nothing yet.
-    fn ask_for_keyframe(&mut self, index: usize) -> bool {
-        let track = &self.tracks[index];
-        let (Some(kind), Some(ssrc)) = (track.keyframe_request, track.layers.chosen()) else { return false };
+    /// Queues a PLI, or a FIR where only that was offered; a client that offered neither cannot be asked.
+    fn ask_for_keyframe(&mut self, track: usize, ssrc: u32) {
+        let Some(kind) = self.tracks[track].keyframe_request else { return };
         let mut direct = self.rtc.direct_api();
-        let Some(stream) = direct.stream_rx(&Ssrc::from(ssrc)) else { return false };
+        let Some(stream) = direct.stream_rx(&Ssrc::from(ssrc)) else { return };
         stream.request_keyframe(kind);
         Counters::one(&self.counters.keyframe_requests);
-        true
     }
 
     fn tell_bitrate(&mut self) {
@@ -363,17 +539,6 @@ impl Peer {
         for ssrc in self.tracks.iter().filter_map(|t| t.layers.chosen()) {
             if let Some(stream) = direct.stream_rx(&Ssrc::from(ssrc)) {
                 stream.request_remb(limit);
-            }
-        }
-    }
-
-    /// str0m asks for retransmissions only where there is RTX. A client that offers plain NACK (OBS) repeats the packet itself.
-    fn prepare_source(&mut self, index: usize, ssrc: Ssrc) {
-        let track = &mut self.tracks[index];
-        if track.prepared != Some(*ssrc) {
-            track.prepared = Some(*ssrc);
-            if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
-                stream.suppress_nack(!track.nack);
             }
         }
     }
@@ -429,7 +594,6 @@ impl Track {
                 any(|f| f.fir).then_some(KeyframeRequestKind::Fir)
             },
             nack,
-            prepared: None,
             guessed_sources: if named { 0 } else { MAX_GUESSED_SOURCES },
         }
     }

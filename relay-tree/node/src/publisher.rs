@@ -83,6 +83,8 @@ pub enum CloseReason {
     Silent,
     /// The receiver of the events is gone.
     Abandoned,
+    /// The stream that a viewer watched is over.
+    StreamEnded,
     /// The node shuts down.
     Shutdown,
     /// The session broke: handshake failure, wrong certificate, a fault of ours.
@@ -100,6 +102,7 @@ impl std::fmt::Display for CloseReason {
             Self::ConnectTimeout => "did not connect in time",
             Self::Silent => "fell silent",
             Self::Abandoned => "nobody takes its media",
+            Self::StreamEnded => "the stream has ended",
             Self::Shutdown => "the node shuts down",
             Self::Failed { detail } => return write!(f, "failed: {detail}"),
         })

@@ -53,6 +53,19 @@ impl<'a> Sdp<'a> {
     ///
     /// [`OfferError::NotSdp`] with the first line that breaks the grammar.
     pub(crate) fn parse(text: &'a str) -> Result<Self, OfferError> {
+        Self::read(text, true)
+    }
+
+    /// Cuts a fragment of a description (RFC 8840 section 9.2): the same lines without `v=` at the head.
+    ///
+    /// # Errors
+    ///
+    /// [`OfferError::NotSdp`] with the first line that breaks the grammar.
+    pub(crate) fn parse_fragment(text: &'a str) -> Result<Self, OfferError> {
+        Self::read(text, false)
+    }
+
+    fn read(text: &'a str, whole: bool) -> Result<Self, OfferError> {
         let mut sdp = Sdp { session: Lines::default(), media: Vec::new() };
         for (index, raw) in text.trim_end_matches(['\r', '\n']).split('\n').enumerate() {
             let fault = |reason| OfferError::NotSdp { line: index + 1, reason };
@@ -67,7 +80,7 @@ impl<'a> Sdp<'a> {
             }
             match (index, kind) {
                 (0, b'v') if value == "0" => {}
-                (0, _) => return Err(fault("the first line is v=0")),
+                (0, _) if whole => return Err(fault("the first line is v=0")),
                 (_, b'm') => sdp.media.push(
                     MediaSection::parse(value).ok_or(fault("m= needs media, port, protocol and formats"))?,
                 ),

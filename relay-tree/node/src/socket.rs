@@ -25,21 +25,54 @@ pub(crate) struct MediaSocket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Path {
     pub(crate) remote: SocketAddr,
-    /// Index of the thread's socket.
-    pub(crate) socket: usize,
+    pub(crate) via: Via,
     /// The address of this machine that the peer used, where the system tells.
     pub(crate) local_ip: Option<IpAddr>,
 }
 
+/// What carries a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Via {
+    /// The thread's UDP socket with this index.
+    Udp(usize),
+    /// The TCP connection with this number (RFC 6544).
+    Tcp(u64),
+}
+
+impl Path {
+    /// Whether both lead to the same place by the same way.
+    pub(crate) fn same(self, other: Self) -> bool {
+        self.remote == other.remote && self.via == other.via
+    }
+
+    /// `udp` or `tcp`.
+    pub(crate) const fn transport(self) -> &'static str {
+        match self.via {
+            Via::Udp(_) => "udp",
+            Via::Tcp(_) => "tcp",
+        }
+    }
+}
+
+/// Sizes of a socket's kernel buffers, in bytes; the kernel may grant less.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buffers {
+    pub(crate) receive: usize,
+    pub(crate) send: usize,
+}
+
 impl MediaSocket {
-    fn open(addr: SocketAddr, receive_buffer: usize) -> io::Result<Self> {
+    fn open(addr: SocketAddr, buffers: Buffers) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_nonblocking(true)?;
-        if let Err(error) = socket.set_recv_buffer_size(receive_buffer) {
+        if let Err(error) = socket.set_recv_buffer_size(buffers.receive) {
             tracing::warn!(%addr, %error, "the receive buffer stays as the system made it");
+        }
+        if let Err(error) = socket.set_send_buffer_size(buffers.send) {
+            tracing::warn!(%addr, %error, "the send buffer stays as the system made it");
         }
         socket.bind(&addr.into())?;
         let socket = UdpSocket::from(socket);
@@ -58,12 +91,18 @@ impl MediaSocket {
         &self.socket
     }
 
-    /// Sends one datagram along `path`.
-    pub(crate) fn send(&self, path: Path, contents: &[u8]) -> io::Result<()> {
+    /// Sends datagrams along `path`: one, or several of `segment` bytes each (the last may be shorter) by one system call.
+    pub(crate) fn send(&self, path: Path, contents: &[u8], segment: Option<usize>) -> io::Result<()> {
         // A source address is only ours to choose on a wildcard socket.
         let src_ip = if self.addr.ip().is_unspecified() { path.local_ip } else { None };
-        let transmit = Transmit { destination: path.remote, ecn: None, contents, segment_size: None, src_ip };
+        let transmit =
+            Transmit { destination: path.remote, ecn: None, contents, segment_size: segment, src_ip };
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+
+    /// Datagrams that one call can send; 1 where the system does not cut them (it is asked again after a failure).
+    pub(crate) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
     }
 
     /// Reads a batch; `WouldBlock` when there is nothing.
@@ -119,13 +158,9 @@ fn plain(addr: SocketAddr) -> SocketAddr {
 /// # Errors
 ///
 /// [`NodeError::Bind`] with the address that could not be had.
-pub(crate) fn open_all(
-    bind: &[IpAddr],
-    port: u16,
-    receive_buffer: usize,
-) -> Result<Vec<MediaSocket>, NodeError> {
+pub(crate) fn open_all(bind: &[IpAddr], port: u16, buffers: Buffers) -> Result<Vec<MediaSocket>, NodeError> {
     for attempt in 1.. {
-        match open_on_one_port(bind, port, receive_buffer) {
+        match open_on_one_port(bind, port, buffers) {
             Err(NodeError::Bind { source, .. })
                 if port == 0 && source.kind() == io::ErrorKind::AddrInUse && attempt < PORT_ATTEMPTS => {}
             result => return result,
@@ -134,16 +169,12 @@ pub(crate) fn open_all(
     unreachable!("the last attempt returns")
 }
 
-fn open_on_one_port(
-    bind: &[IpAddr],
-    port: u16,
-    receive_buffer: usize,
-) -> Result<Vec<MediaSocket>, NodeError> {
+fn open_on_one_port(bind: &[IpAddr], port: u16, buffers: Buffers) -> Result<Vec<MediaSocket>, NodeError> {
     let mut sockets: Vec<MediaSocket> = Vec::new();
     for (ip, optional) in families(bind) {
         let port = sockets.first().map_or(port, |s| s.addr.port());
         let addr = SocketAddr::new(ip, port);
-        match MediaSocket::open(addr, receive_buffer) {
+        match MediaSocket::open(addr, buffers) {
             Ok(socket) => sockets.push(socket),
             Err(error) if optional && no_such_family(&error) => {
                 tracing::info!(%addr, %error, "this machine has no IPv6; media goes over IPv4 only");
@@ -180,9 +211,11 @@ fn no_such_family(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    const SMALL: Buffers = Buffers { receive: 65_536, send: 65_536 };
+
     #[test]
     fn the_ipv6_wildcard_means_both_families_on_one_port() {
-        let sockets = open_all(&[IpAddr::V6(Ipv6Addr::UNSPECIFIED)], 0, 65_536).unwrap();
+        let sockets = open_all(&[IpAddr::V6(Ipv6Addr::UNSPECIFIED)], 0, SMALL).unwrap();
         assert_eq!(sockets[0].addr().ip(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         assert!(sockets.iter().all(|s| s.addr().port() == sockets[0].addr().port()));
     }
@@ -190,9 +223,9 @@ mod tests {
     #[test]
     fn a_taken_port_is_an_error_that_names_it() {
         let lo = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let first = open_all(&[lo], 0, 65_536).unwrap();
+        let first = open_all(&[lo], 0, SMALL).unwrap();
         let port = first[0].addr().port();
-        let error = open_all(&[lo], port, 65_536).unwrap_err();
+        let error = open_all(&[lo], port, SMALL).unwrap_err();
         assert!(matches!(error, NodeError::Bind { addr, .. } if addr.port() == port), "{error}");
     }
 }

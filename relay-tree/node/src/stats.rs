@@ -60,8 +60,22 @@ counters! {
     rejected_malformed,
     /// STUN requests for a session that failed its integrity check or came from one address too many.
     rejected_stun,
-    /// Datagrams the kernel would not send.
+    /// RTCP from viewers that was forged, damaged or repeated.
+    rejected_srtcp,
+    /// Datagrams that could not be sent: the kernel would not, or a TCP reader is slow.
     send_errors,
+    /// System calls that sent datagrams; one call may send many.
+    sends,
+    /// Viewers' sessions alive now.
+    viewers,
+    /// RTP packets sent to viewers, without retransmissions.
+    packets_out,
+    /// RTP packets sent again because a viewer missed them.
+    retransmitted,
+    /// Packets that viewers asked for again and that were not to be had any more.
+    retransmissions_missed,
+    /// Keyframes that viewers asked for; what publishers are asked is `keyframe_requests`.
+    keyframes_wanted,
     /// RTP packets handed on.
     packets,
     /// Bytes of their payloads.

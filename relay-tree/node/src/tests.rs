@@ -5,8 +5,9 @@ mod hostile;
 mod lifecycle;
 mod offers;
 mod publishing;
+mod watching;
 
-use crate::{Node, NodeConfig, PublishRequest, PublisherEvent, SessionId};
+use crate::{Node, NodeConfig, PublishRequest, PublisherEvent, SessionId, WatchRequest};
 use client::{Client, ClientOptions};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -59,6 +60,19 @@ impl Published {
         self.until(|event| (*event == PublisherEvent::Connected).then_some(()));
         self.client.run_until(|client| client.connected.then_some(()));
     }
+}
+
+/// A viewer that has been answered.
+struct Watching {
+    client: Client,
+    session: SessionId,
+}
+
+fn watch(node: &Node, options: ClientOptions) -> Watching {
+    let (mut client, offer) = Client::new(ClientOptions { receives: true, ..options });
+    let answer = wait(node.watch(WatchRequest { stream: "demo".to_owned(), offer })).unwrap();
+    client.accept(&answer.answer);
+    Watching { client, session: answer.session }
 }
 
 /// Waits, without sleeping in the dark, until `node` satisfies `done`.

@@ -1,18 +1,31 @@
 //! A relay thread: sockets, sessions, timers and commands of one core, in one loop.
 //!
 //! What belongs here: moving datagrams between sockets and sessions, and waking sessions in time. What does not: anything about SDP,
-//! codecs or RTP. Viewers will be sessions beside the publishers; what a publisher brings is handed on in [`crate::peer`].
+//! codecs or RTP. Sessions are kept in [`sessions`], what publishers bring goes to viewers in [`feeds`].
+
+mod feeds;
+mod sessions;
 
 use crate::demux::Demux;
+use crate::egress::Egress;
 use crate::error::NodeError;
+use crate::feed::FeedItem;
+use crate::hub::Broadcast;
 use crate::id::SessionId;
-use crate::peer::{Outgoing, Peer};
+use crate::peer::Peer;
 use crate::publisher::CloseReason;
-use crate::socket::{MediaSocket, Path, ReceiveBatch};
+use crate::socket::{MediaSocket, Path, ReceiveBatch, Via};
 use crate::stats::Counters;
+use crate::tcp::{Reading, TcpSide};
 use crate::timers::{Key, Timers};
+use crate::viewer::Viewer;
+use crate::viewing::{ViewerControl, ViewerStats};
+use crate::wire::Wire;
+use feeds::Feed;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use relay_proto::continuity::SourceId;
+use sessions::Session;
 use skywave_media::ingest::TrackId;
 use std::collections::HashMap;
 use std::io;
@@ -21,60 +34,92 @@ use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
+use str0m::IceCreds;
 use tokio::sync::oneshot;
 
 /// Reads of one socket before commands and timers get their turn: about 500 datagrams.
 const READS_PER_TURN: usize = 32;
 /// Larger datagrams are nobody's: media fits into an Ethernet frame.
 const MAX_DATAGRAM: usize = 2_048;
-/// Addresses of one peer that are answered at the same time.
-const MAX_PATHS: usize = 8;
-/// Addresses of one peer over its life. str0m remembers each, so they are counted; a NAT that rebinds hourly needs ten days.
-const MAX_PATHS_EVER: usize = 256;
 const WAKE: Token = Token(usize::MAX);
+/// Tokens of TCP listeners begin here, below them are UDP sockets.
+const LISTENERS: usize = 1 << 20;
+/// Tokens of TCP connections begin here.
+const CONNECTIONS: usize = 1 << 21;
 
 /// What the rest of the node asks of a thread.
 pub(crate) enum Command {
-    /// Takes a session in; `ready` is told when its first packet would find it.
-    Open { peer: Box<Peer>, ready: oneshot::Sender<()> },
+    /// Takes a publisher in; `ready` is told when its first packet would find it.
+    Publish { peer: Box<Peer>, ready: oneshot::Sender<()> },
+    /// Takes a viewer in, likewise.
+    Watch { viewer: Box<Viewer>, ready: oneshot::Sender<()> },
     /// Ends a session.
     Close(SessionId),
     /// Asks a publisher for a keyframe.
     Keyframe(SessionId, TrackId),
+    /// New ICE credentials: ours, the client's user fragment, the client's password.
+    RestartIce { session: SessionId, local: IceCreds, remote: IceCreds, ready: oneshot::Sender<()> },
+    /// Changes what a viewer gets.
+    Control(SessionId, ViewerControl),
+    /// What another thread's publisher sends.
+    Feed(Arc<Broadcast>, Vec<FeedItem>),
+    /// The same from outside the threads: this one, being its home, passes it on.
+    Inject(Arc<Broadcast>, Vec<FeedItem>),
+    /// Another thread has its first viewer and needs the history.
+    History(Arc<Broadcast>, usize),
+    /// A viewer on another thread needs a keyframe.
+    Demand(Arc<Broadcast>, SourceId),
+    /// A broadcast is over.
+    EndBroadcast(Arc<Broadcast>),
+    /// What the API wants to know of a broadcast's viewers.
+    Viewers(Arc<Broadcast>, oneshot::Sender<Vec<ViewerStats>>),
     /// Ends all sessions and the thread.
     Shutdown,
 }
 
-/// What other threads see of a relay thread.
-#[derive(Debug)]
-pub(crate) struct ThreadHandle {
+/// The way to a thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
     commands: mpsc::Sender<Command>,
-    waker: Waker,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) addrs: Vec<SocketAddr>,
-    pub(crate) candidates: Vec<SocketAddr>,
-    /// Keyframe requests on their way: the only commands that are not bounded by the number of sessions.
+    waker: Arc<Waker>,
+    /// The thread has been woken and has not looked yet: one system call is enough.
+    woken: Arc<AtomicBool>,
+    /// Keyframe requests on their way: commands that are not bounded by the number of sessions.
     pending_keyframes: Arc<AtomicUsize>,
-    join: Option<std::thread::JoinHandle<()>>,
 }
 
 /// Keyframe requests that may wait for a thread; beyond that it is too late for them anyway.
 const MAX_PENDING_KEYFRAMES: usize = 1_024;
 
-impl ThreadHandle {
+impl Port {
     /// False when the thread is gone.
     pub(crate) fn send(&self, command: Command) -> bool {
-        let keyframe = matches!(command, Command::Keyframe(..));
-        if keyframe && self.pending_keyframes.fetch_add(1, Relaxed) >= MAX_PENDING_KEYFRAMES {
-            self.pending_keyframes.fetch_sub(1, Relaxed);
+        let keyframe = matches!(command, Command::Keyframe(..) | Command::Demand(..));
+        if keyframe && self.pending_keyframes.fetch_add(1, Ordering::Relaxed) >= MAX_PENDING_KEYFRAMES {
+            self.pending_keyframes.fetch_sub(1, Ordering::Relaxed);
             return true;
         }
-        self.commands.send(command).is_ok() && self.waker.wake().is_ok()
+        if self.commands.send(command).is_err() {
+            return false;
+        }
+        self.woken.swap(true, Ordering::AcqRel) || self.waker.wake().is_ok()
     }
+}
 
+/// What other threads see of a relay thread.
+#[derive(Debug)]
+pub(crate) struct ThreadHandle {
+    pub(crate) port: Port,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) candidates: Vec<SocketAddr>,
+    join: Option<std::thread::JoinHandle<()>>,
+}
+
+impl ThreadHandle {
     pub(crate) fn join(&mut self) {
         if let Some(join) = self.join.take()
             && join.join().is_err()
@@ -87,72 +132,105 @@ impl ThreadHandle {
 /// Told when a session is gone: the node's table of names.
 pub(crate) type OnGone = Box<dyn Fn(&SessionId) + Send>;
 
-/// Starts a thread on `sockets`.
-pub(crate) fn start(
-    name: String,
-    sockets: Vec<MediaSocket>,
-    candidates: Vec<SocketAddr>,
-    on_gone: OnGone,
-) -> Result<ThreadHandle, NodeError> {
+/// A thread that is about to start: it can be sent to already.
+pub(crate) struct Prepared {
+    poll: Poll,
+    inbox: mpsc::Receiver<Command>,
+    pub(crate) port: Port,
+}
+
+/// Makes the way to a thread.
+///
+/// # Errors
+///
+/// When the system has no more descriptors.
+pub(crate) fn prepare() -> Result<Prepared, NodeError> {
     let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    let (commands, inbox) = mpsc::channel();
+    let port = Port { commands, waker, woken: Arc::default(), pending_keyframes: Arc::default() };
+    Ok(Prepared { poll, inbox, port })
+}
+
+/// What a thread works with.
+pub(crate) struct Equipment {
+    pub(crate) index: usize,
+    pub(crate) sockets: Vec<MediaSocket>,
+    pub(crate) tcp: TcpSide,
+    pub(crate) candidates: Vec<SocketAddr>,
+    pub(crate) gso: bool,
+    pub(crate) on_gone: OnGone,
+}
+
+/// Starts a thread.
+///
+/// # Errors
+///
+/// When it or its poller cannot be had.
+pub(crate) fn start(prepared: Prepared, equipment: Equipment) -> Result<ThreadHandle, NodeError> {
+    let Prepared { poll, inbox, port } = prepared;
+    let Equipment { index, sockets, mut tcp, candidates, gso, on_gone } = equipment;
     for (index, socket) in sockets.iter().enumerate() {
         let fd = socket.inner().as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), Token(index), Interest::READABLE)?;
     }
-    let waker = Waker::new(poll.registry(), WAKE)?;
-    let (commands, inbox) = mpsc::channel();
+    for (index, listener) in tcp.listeners().enumerate() {
+        poll.registry().register(listener, Token(LISTENERS + index), Interest::READABLE)?;
+    }
     let counters = Arc::new(Counters::default());
-    let pending_keyframes = Arc::new(AtomicUsize::new(0));
     let addrs = sockets.iter().map(MediaSocket::addr).collect();
     let thread = RelayThread {
+        index,
         poll,
         readable: vec![true; sockets.len()],
-        sockets,
+        wire: Wire { sockets, tcp, gso, counters: Arc::clone(&counters) },
+        egress: Egress::new(),
         candidates: candidates.clone(),
         inbox,
-        pending_keyframes: pending_keyframes.clone(),
+        port: port.clone(),
         sessions: HashMap::new(),
         names: HashMap::new(),
         demux: Demux::default(),
         timers: Timers::default(),
+        feeds: HashMap::new(),
+        dirty: Vec::new(),
+        turns: Vec::new(),
         next_key: 0,
-        counters: counters.clone(),
+        counters: Arc::clone(&counters),
         on_gone,
     };
-    let join = std::thread::Builder::new().name(name).spawn(move || thread.run())?;
-    Ok(ThreadHandle { commands, waker, counters, addrs, candidates, pending_keyframes, join: Some(join) })
+    let join = std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || thread.run())?;
+    Ok(ThreadHandle { port, counters, addrs, candidates, join: Some(join) })
 }
 
 struct RelayThread {
+    index: usize,
     poll: Poll,
-    sockets: Vec<MediaSocket>,
     /// Which sockets may hold datagrams: epoll tells only of changes.
     readable: Vec<bool>,
+    wire: Wire,
+    egress: Egress,
     candidates: Vec<SocketAddr>,
     inbox: mpsc::Receiver<Command>,
-    pending_keyframes: Arc<AtomicUsize>,
+    port: Port,
     sessions: HashMap<Key, Session>,
     names: HashMap<SessionId, Key>,
     demux: Demux,
     timers: Timers,
+    /// By the broadcast's number.
+    feeds: HashMap<u64, Feed>,
+    /// Feeds that have something for their viewers.
+    dirty: Vec<u64>,
+    /// Viewers that wait for a turn which no packet brings.
+    turns: Vec<Key>,
     next_key: Key,
     counters: Arc<Counters>,
     on_gone: OnGone,
 }
 
-/// A peer and what its thread must remember of it.
-struct Session {
-    peer: Peer,
-    /// Most recently used last.
-    paths: Vec<Path>,
-    paths_ever: usize,
-    /// The soonest entry in the timers.
-    timer: Option<Instant>,
-}
-
 impl RelayThread {
     fn run(mut self) {
-        let mut events = Events::with_capacity(64);
+        let mut events = Events::with_capacity(256);
         let mut batch = ReceiveBatch::new();
         loop {
             // A fault in the loop itself costs this thread's sessions, never the thread.
@@ -175,65 +253,94 @@ impl RelayThread {
     }
 
     fn turn(&mut self, events: &mut Events, batch: &mut ReceiveBatch) -> io::Result<ControlFlow<()>> {
-        let timeout = if self.readable.contains(&true) {
+        let unread = self.readable.contains(&true) || !self.wire.tcp.readable().is_empty();
+        let timeout = if unread {
             Some(std::time::Duration::ZERO)
         } else {
-            self.timers.next().map(|at| at.saturating_duration_since(Instant::now()))
+            let due = [self.timers.next(), self.wire.tcp.due()].into_iter().flatten().min();
+            due.map(|at| at.saturating_duration_since(Instant::now()))
         };
         match self.poll.poll(events, timeout) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
         for event in events.iter() {
-            if let Some(readable) = self.readable.get_mut(event.token().0) {
-                *readable = true;
+            match event.token().0 {
+                number if number >= CONNECTIONS && event.token() != WAKE => {
+                    self.mark_connection((number - CONNECTIONS) as u64, event);
+                }
+                number if number >= LISTENERS && event.token() != WAKE => self.accept(number - LISTENERS),
+                number => {
+                    if let Some(readable) = self.readable.get_mut(number) {
+                        *readable = true;
+                    }
+                }
             }
         }
+        self.port.woken.store(false, Ordering::Release);
         if self.take_commands().is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        for socket in 0..self.sockets.len() {
+        self.flush_feeds();
+        for socket in 0..self.wire.sockets.len() {
             self.read(socket, batch);
         }
+        self.read_connections();
         self.wake_sessions(Instant::now());
+        self.flush_feeds();
         Ok(ControlFlow::Continue(()))
     }
 
     fn take_commands(&mut self) -> ControlFlow<()> {
         loop {
             match self.inbox.try_recv() {
-                Ok(Command::Open { peer, ready }) => {
-                    self.open(*peer);
-                    // The client may have gone away meanwhile; then the session dies of its connect timeout.
-                    let _ = ready.send(());
-                }
-                Ok(Command::Close(id)) => {
-                    if let Some(&key) = self.names.get(&id) {
-                        self.with(key, |peer, _, _| peer.finish(CloseReason::Requested));
-                    }
-                }
-                Ok(Command::Keyframe(id, track)) => {
-                    self.pending_keyframes.fetch_sub(1, Relaxed);
-                    if let Some(&key) = self.names.get(&id) {
-                        self.with(key, |peer, now, out| peer.request_keyframe(track, now, out));
-                    }
-                }
                 Ok(Command::Shutdown) | Err(mpsc::TryRecvError::Disconnected) => {
                     return ControlFlow::Break(());
                 }
+                Ok(command) => self.take_command(command),
                 Err(mpsc::TryRecvError::Empty) => return ControlFlow::Continue(()),
             }
         }
     }
 
-    fn open(&mut self, peer: Peer) {
-        let key = self.next_key;
-        self.next_key += 1;
-        self.demux.expect(peer.ufrag.clone(), key);
-        self.names.insert(peer.id.clone(), key);
-        self.sessions.insert(key, Session { peer, paths: Vec::new(), paths_ever: 0, timer: None });
-        Counters::one(&self.counters.sessions);
-        self.with(key, |peer, now, out| peer.handle_timeout(now, out));
+    fn take_command(&mut self, command: Command) {
+        match command {
+            // The client may have gone away meanwhile; then the session dies of its connect timeout.
+            Command::Publish { peer, ready } => {
+                self.open(Session::publisher(peer));
+                let _ = ready.send(());
+            }
+            Command::Watch { viewer, ready } => {
+                self.open(Session::viewer(viewer));
+                let _ = ready.send(());
+            }
+            Command::Close(id) => self.finish(&id, CloseReason::Requested),
+            Command::Keyframe(id, track) => {
+                self.port.pending_keyframes.fetch_sub(1, Ordering::Relaxed);
+                self.request_keyframe(&id, track);
+            }
+            Command::RestartIce { session, local, remote, ready } => {
+                self.restart_ice(&session, local, remote);
+                let _ = ready.send(());
+            }
+            Command::Control(id, control) => self.control(&id, control),
+            Command::Feed(broadcast, items) => self.take_items(&broadcast, items, false),
+            Command::Inject(broadcast, items) => {
+                if broadcast.home() == self.index {
+                    self.take_items(&broadcast, items, true);
+                }
+            }
+            Command::History(broadcast, thread) => self.send_history(&broadcast, thread),
+            Command::Demand(broadcast, source) => {
+                self.port.pending_keyframes.fetch_sub(1, Ordering::Relaxed);
+                self.demand(&broadcast, source);
+            }
+            Command::EndBroadcast(broadcast) => self.end_broadcast(&broadcast),
+            Command::Viewers(broadcast, answer) => {
+                let _ = answer.send(self.viewer_stats(&broadcast));
+            }
+            Command::Shutdown => {}
+        }
     }
 
     fn read(&mut self, socket: usize, batch: &mut ReceiveBatch) {
@@ -241,20 +348,63 @@ impl RelayThread {
             if !self.readable[socket] {
                 return;
             }
-            match self.sockets[socket].receive(batch) {
+            match self.wire.sockets[socket].receive(batch) {
                 Ok(()) => {
                     let now = Instant::now();
                     for (remote, local_ip, datagram) in batch.datagrams() {
-                        self.handle_datagram(Path { remote, socket, local_ip }, datagram, now);
+                        let path = Path { remote, via: Via::Udp(socket), local_ip };
+                        self.handle_datagram(path, datagram, now);
                     }
+                    // What came together leaves together.
+                    self.flush_feeds();
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable[socket] = false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::debug!(%error, addr = %self.sockets[socket].addr(), "receiving failed");
+                    tracing::debug!(%error, addr = %self.wire.sockets[socket].addr(), "receiving failed");
                     self.readable[socket] = false;
                 }
             }
+        }
+    }
+
+    fn accept(&mut self, listener: usize) {
+        for connection in self.wire.tcp.accept(listener, Instant::now()) {
+            let Some(stream) = self.wire.tcp.stream(connection) else { continue };
+            let token = Token(CONNECTIONS + connection as usize);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self.poll.registry().register(stream, token, interest) {
+                tracing::debug!(%error, "a media connection cannot be watched");
+                self.wire.tcp.close(connection);
+            }
+        }
+    }
+
+    fn mark_connection(&mut self, connection: u64, event: &mio::event::Event) {
+        self.wire.tcp.mark(connection, event.is_readable() || event.is_read_closed() || event.is_error());
+        if event.is_writable() && !self.wire.tcp.flush(connection) {
+            self.close_connection(connection);
+        }
+    }
+
+    fn read_connections(&mut self) {
+        let mut frames = Vec::new();
+        for connection in self.wire.tcp.readable() {
+            let Some((remote, local_ip)) = self.wire.tcp.ends(connection) else { continue };
+            let reading = self.wire.tcp.read(connection, &mut frames);
+            let now = Instant::now();
+            let path = Path { remote, via: Via::Tcp(connection), local_ip: Some(local_ip) };
+            for frame in frames.drain(..) {
+                self.handle_datagram(path, &frame, now);
+            }
+            self.flush_feeds();
+            if reading == Reading::Closed {
+                self.close_connection(connection);
+            }
+        }
+        for connection in self.wire.tcp.overdue(Instant::now()) {
+            Counters::one(&self.counters.rejected_unknown);
+            self.close_connection(connection);
         }
     }
 
@@ -264,27 +414,9 @@ impl RelayThread {
         if datagram.is_empty() || datagram.len() > MAX_DATAGRAM {
             return Counters::one(&self.counters.rejected_malformed);
         }
-        let Some(key) = self.demux.find(path.remote, datagram) else {
-            return Counters::one(&self.counters.rejected_unknown);
-        };
-        let Some(local) = self.candidate_for(path) else {
-            return Counters::one(&self.counters.rejected_unknown);
-        };
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return Counters::one(&self.counters.rejected_unknown);
-        };
-        let known = session.paths.iter().any(|p| p.remote == path.remote);
-        if !known && session.paths_ever >= MAX_PATHS_EVER {
-            return Counters::one(&self.counters.rejected_stun);
-        }
-        let mut well_formed = true;
-        let sent = self.with_path(key, Some(path), |peer, out| {
-            well_formed = peer.handle_datagram(path.remote, local, datagram, now, out);
-        });
-        if !well_formed {
-            Counters::one(&self.counters.rejected_malformed);
-        } else if crate::stun::addressed_ufrag(datagram).is_some() && !sent.answered_stun {
-            Counters::one(&self.counters.rejected_stun);
+        match self.demux.find(path, datagram) {
+            Some(key) => self.handle_of_session(key, path, datagram, now),
+            None => Counters::one(&self.counters.rejected_unknown),
         }
     }
 
@@ -293,127 +425,5 @@ impl RelayThread {
         let mut family = self.candidates.iter().filter(|c| c.is_ipv4() == path.remote.is_ipv4());
         let exact = family.clone().find(|c| Some(c.ip()) == path.local_ip);
         exact.or_else(|| family.next()).copied()
-    }
-
-    fn wake_sessions(&mut self, now: Instant) {
-        while let Some((key, at)) = self.timers.pop_due(now) {
-            let Some(session) = self.sessions.get_mut(&key) else { continue };
-            if session.timer == Some(at) {
-                session.timer = None;
-            }
-            if session.peer.due() <= now {
-                self.with(key, |peer, now, out| peer.handle_timeout(now, out));
-            } else {
-                let due = session.peer.due();
-                session.timer = Some(self.timers.set(key, due, session.timer));
-            }
-        }
-    }
-
-    fn with(&mut self, key: Key, act: impl FnOnce(&mut Peer, Instant, &mut Vec<Outgoing>)) {
-        let now = Instant::now();
-        self.with_path(key, None, |peer, out| act(peer, now, out));
-    }
-
-    /// Lets `act` work on a session, sends what comes out, and buries the session when it is over. `path` is where the datagram
-    /// came from that caused it.
-    fn with_path(
-        &mut self,
-        key: Key,
-        path: Option<Path>,
-        act: impl FnOnce(&mut Peer, &mut Vec<Outgoing>),
-    ) -> Sent {
-        let mut sent = Sent::default();
-        let Some(session) = self.sessions.get_mut(&key) else { return sent };
-        let mut out = Vec::new();
-        let peer = &mut session.peer;
-        let whole = || {
-            act(peer, &mut out);
-            if peer.end().is_some() {
-                peer.say_goodbye(Instant::now(), &mut out);
-            }
-        };
-        let fault = catch_unwind(AssertUnwindSafe(whole)).is_err();
-        for outgoing in &out {
-            let answer = path.filter(|p| p.remote == outgoing.destination);
-            let proved = answer.filter(|_| crate::stun::is_binding_success(&outgoing.contents));
-            if let Some(path) = proved {
-                sent.answered_stun = true;
-                session.remember(key, path, &mut self.demux);
-            }
-            let known = session.paths.iter().find(|p| p.remote == outgoing.destination).copied();
-            let Some(path) = answer.or(known) else { continue };
-            match self.sockets[path.socket].send(path, &outgoing.contents) {
-                Ok(()) => {
-                    Counters::one(&self.counters.datagrams_out);
-                    Counters::add(&self.counters.bytes_out, outgoing.contents.len() as u64);
-                }
-                Err(_) => Counters::one(&self.counters.send_errors),
-            }
-        }
-        if fault {
-            Counters::one(&self.counters.panics);
-            tracing::error!(stream = %session.peer.stream, session = session.peer.id.short(), "fault in a session: it is closed");
-            session.peer.finish(CloseReason::Failed { detail: "fault in the session".to_owned() });
-        }
-        if session.peer.end().is_some() {
-            self.bury(key);
-        } else {
-            let due = session.peer.due();
-            session.timer = Some(self.timers.set(key, due, session.timer));
-        }
-        sent
-    }
-
-    /// Forgets everything about a session, then tells who waits for it.
-    fn bury(&mut self, key: Key) {
-        let Some(session) = self.sessions.remove(&key) else { return };
-        for path in &session.paths {
-            self.demux.forget_route(path.remote, key);
-        }
-        self.demux.forget_ufrag(&session.peer.ufrag);
-        self.names.remove(&session.peer.id);
-        self.counters.sessions.fetch_sub(1, Relaxed);
-        Counters::one(&self.counters.sessions_closed);
-        if let Some(reason) = session.peer.end() {
-            tracing::info!(stream = %session.peer.stream, session = session.peer.id.short(), %reason, "publisher closed");
-        }
-        (self.on_gone)(&session.peer.id);
-        session.peer.tell_closed();
-    }
-
-    fn close_all(&mut self, reason: &CloseReason) {
-        let keys: Vec<Key> = self.sessions.keys().copied().collect();
-        for key in keys {
-            self.with(key, |peer, _, _| peer.finish(reason.clone()));
-        }
-        // Nothing may be left behind for a session that broke in the middle of its own end.
-        let left: Vec<Key> = self.sessions.keys().copied().collect();
-        left.into_iter().for_each(|key| self.bury(key));
-        debug_assert!(self.demux.is_empty() && self.names.is_empty());
-    }
-}
-
-/// What came of letting a session act.
-#[derive(Debug, Default)]
-struct Sent {
-    /// A STUN request was authentic and has been answered.
-    answered_stun: bool,
-}
-
-impl Session {
-    /// Notes a path that the peer has proved to own.
-    fn remember(&mut self, key: Key, path: Path, demux: &mut Demux) {
-        let before = self.paths.len();
-        self.paths.retain(|p| p.remote != path.remote);
-        if self.paths.len() == before {
-            self.paths_ever += 1;
-            if self.paths.len() >= MAX_PATHS {
-                let oldest = self.paths.remove(0);
-                demux.forget_route(oldest.remote, key);
-            }
-        }
-        self.paths.push(path);
-        demux.learn(path.remote, key);
     }
 }

@@ -1,4 +1,4 @@
-//! A WebRTC publisher in a few lines: str0m with its own SDP, on a socket of its own, driven by the test's thread.
+//! A WebRTC client in a few lines: str0m with its own SDP, on a socket of its own, driven by the test's thread.
 
 use super::PATIENCE;
 use crate::dtls;
@@ -11,7 +11,7 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::config::DtlsCert;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 /// What a client is like.
@@ -23,6 +23,8 @@ pub(super) struct ClientOptions {
     pub(super) certificate: Option<DtlsCert>,
     /// Whether its candidates are in the offer.
     pub(super) tells_candidates: bool,
+    /// It receives (WHEP) instead of sending.
+    pub(super) receives: bool,
 }
 
 impl Default for ClientOptions {
@@ -33,6 +35,7 @@ impl Default for ClientOptions {
             audio: true,
             certificate: None,
             tells_candidates: true,
+            receives: false,
         }
     }
 }
@@ -50,6 +53,12 @@ pub(super) struct Client {
     /// Sequence numbers of video packets to lose once on their way.
     pub(super) lose: HashSet<u16>,
     pub(super) lost: usize,
+    /// What it has received, in order of arrival, retransmissions undone.
+    pub(super) received: Vec<RtpPacket>,
+    /// Sender reports: SSRC and RTP timestamp.
+    pub(super) reports: Vec<(u32, u32)>,
+    /// Sequence numbers of incoming video packets to lose once.
+    pub(super) lose_incoming: HashSet<u16>,
 }
 
 impl Client {
@@ -70,10 +79,9 @@ impl Client {
             rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
         }
         let mut changes = rtc.sdp_api();
-        let audio =
-            options.audio.then(|| changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None));
-        let video =
-            options.video.map(|_| changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+        let direction = if options.receives { Direction::RecvOnly } else { Direction::SendOnly };
+        let audio = options.audio.then(|| changes.add_media(MediaKind::Audio, direction, None, None, None));
+        let video = options.video.map(|_| changes.add_media(MediaKind::Video, direction, None, None, None));
         let (offer, pending) = changes.apply().unwrap();
         if !options.tells_candidates {
             rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
@@ -89,6 +97,9 @@ impl Client {
             keyframe_requests: Vec::new(),
             lose: HashSet::new(),
             lost: 0,
+            received: Vec::new(),
+            reports: Vec::new(),
+            lose_incoming: HashSet::new(),
         };
         (client, offer.to_sdp_string())
     }
@@ -146,6 +157,7 @@ impl Client {
         self.socket.set_read_timeout(Some(patience)).unwrap();
         let mut buffer = [0; 2_048];
         match self.socket.recv_from(&mut buffer) {
+            Ok((n, _)) if self.misses(&buffer[..n]) => {}
             Ok((n, source)) => {
                 let local = self.socket.local_addr().unwrap();
                 let receive = Receive::new(Protocol::Udp, source, local, &buffer[..n]).unwrap();
@@ -170,9 +182,40 @@ impl Client {
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
                 Output::Event(Event::KeyframeRequest(request)) => self.keyframe_requests.push(request.kind),
+                Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                Output::Event(Event::SenderFeedback(report)) => {
+                    let info = report.sender_info;
+                    self.reports.push((*info.ssrc, info.rtp_time.numer() as u32));
+                }
                 Output::Event(_) => {}
             }
         }
+    }
+
+    /// Whether an incoming datagram is one to lose.
+    fn misses(&mut self, datagram: &[u8]) -> bool {
+        let Some(video) = self.video.filter(|_| !self.lose_incoming.is_empty()) else { return false };
+        let &[0x80..=0xbf, pt, high, low, ..] = datagram else { return false };
+        let of_video = self.rtc.media(video).is_some_and(|m| m.remote_pts().iter().any(|p| **p == pt & 0x7f));
+        of_video && self.lose_incoming.remove(&u16::from_be_bytes([high, low]))
+    }
+
+    /// Asks for a keyframe.
+    pub(super) fn request_keyframe(&mut self, mid: Mid) {
+        let mut direct = self.rtc.direct_api();
+        direct.stream_rx_by_mid(mid, None).unwrap().request_keyframe(KeyframeRequestKind::Pli);
+        self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+        self.drain();
+    }
+
+    /// Moves to another local port, as behind a NAT that forgets.
+    pub(super) fn rebind(&mut self) {
+        self.socket = UdpSocket::bind(SocketAddr::new(self.socket.local_addr().unwrap().ip(), 0)).unwrap();
+    }
+
+    /// Does what is due without waiting for anything.
+    pub(super) fn poll(&mut self) {
+        self.step();
     }
 
     fn loses(&mut self, datagram: &[u8]) -> bool {
