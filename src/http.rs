@@ -12,6 +12,7 @@ mod path;
 mod reply;
 mod request;
 pub(crate) mod server;
+mod sse;
 mod whip;
 
 use crate::app::App;

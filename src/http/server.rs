@@ -1,6 +1,6 @@
 //! Accepts connections and hands requests to warp: HTTP/1.1 and HTTP/2 on one port.
 
-use super::reply::Reply;
+use super::reply;
 use super::request::Request;
 use crate::app::App;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use warp::Filter;
-use warp::http::Response;
+use warp::reply::Response;
 
 /// A connection that has not sent a whole request head by then is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
 }
 
 /// One filter that takes every request apart; what it asks for is decided in one place, not by a chain of filters.
-fn routes(app: Arc<App>) -> impl Filter<Extract = (Response<bytes::Bytes>,), Error = Infallible> + Clone {
+fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
@@ -82,13 +82,13 @@ fn routes(app: Arc<App>) -> impl Filter<Extract = (Response<bytes::Bytes>,), Err
         .then(move |method, path: warp::path::FullPath, query, headers, body| {
             let app = Arc::clone(&app);
             let request = Request::new(method, path.as_str().to_owned(), query, headers, body);
-            async move { super::answer(app, request).await }
+            async move { reply::into_warp(super::answer(app, request).await) }
         })
         .recover(broken)
         .unify()
 }
 
 /// Only a body that was taken twice could end here, which no route does.
-async fn broken(_: warp::Rejection) -> Result<Reply, Infallible> {
-    Ok(super::reply::empty(500))
+async fn broken(_: warp::Rejection) -> Result<Response, Infallible> {
+    Ok(reply::into_warp(reply::empty(500)))
 }
