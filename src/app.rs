@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Media};
 use crate::http::server;
-use crate::registry::Registry;
+use crate::registry::{self, Registry};
 use crate::worker;
 use relay_node::{Node, NodeConfig};
 use std::future::Future;
@@ -62,6 +62,7 @@ pub(crate) async fn run(
     let max_connections = config.http.max_connections;
     let registry = Arc::new(Registry::new(node, config));
     let app = Arc::new(App { registry: Arc::clone(&registry), stopping: watch::Sender::new(false) });
+    let sweep = tokio::spawn(registry::sweep(Arc::downgrade(&registry)));
     bound(address);
     let stop = async {
         shutdown.await;
@@ -70,6 +71,7 @@ pub(crate) async fn run(
     };
     server::serve(Arc::clone(&app), listener, max_connections, stop).await;
     registry.shut_down().await;
+    sweep.abort();
     drop(app);
     // The last to hold the node closes its sessions and joins its threads.
     drop(registry);

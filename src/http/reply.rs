@@ -1,9 +1,11 @@
 //! Errors to statuses, once: every error is `application/problem+json` (RFC 9457) with a reason a person can act on.
 
 use super::path::PathError;
+use crate::registry::Refused;
+use crate::sessions::NoPlace;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use relay_node::OfferError;
+use relay_node::{OfferError, WatchError};
 use serde_json::json;
 use std::convert::Infallible;
 use std::fmt;
@@ -117,6 +119,25 @@ impl From<OfferError> for Problem {
             return Self::new(400, "Offer refused", error.to_string());
         }
         Self::new(503, "Server is full", error.to_string()).with_header("retry-after", "5")
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(error: Refused) -> Self {
+        let words = error.to_string();
+        match error {
+            Refused::NoPlace(NoPlace::Address { .. }) => {
+                Self::new(429, "Too many sessions", words).with_header("retry-after", "10")
+            }
+            Refused::NoPlace(NoPlace::Stream { .. }) => {
+                Self::new(503, "Stream is full", words).with_header("retry-after", "10")
+            }
+            Refused::Publish(error) | Refused::Watch(WatchError::Offer(error)) => error.into(),
+            Refused::Watch(WatchError::NotOnAir) => {
+                Self::new(404, "Nothing on air", words).with_header("retry-after", "2")
+            }
+            Refused::Watch(_) => Self::new(503, "Stream is full", words).with_header("retry-after", "10"),
+        }
     }
 }
 
