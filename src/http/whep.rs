@@ -31,6 +31,10 @@ pub(super) async fn watch(
     request: &mut Request,
 ) -> Result<Reply, Problem> {
     let offer = session::offer(app, request).await?;
+    if offer.trim().is_empty() {
+        let words = "the POST has no offer; this server answers offers and makes none itself";
+        return Err(Problem::new(400, "Offer missing", words));
+    }
     let watched = match app.registry.watch(stream.clone(), offer, visitor.owner()).await {
         Ok(watched) => watched,
         Err(Refused::Watch(WatchError::NotOnAir)) => return Err(api::not_on_air(&stream)),

@@ -28,9 +28,10 @@ pub(crate) fn without(sdp: &str, starts: &[&str]) -> String {
 
 /// A fragment that trickles these lines into the first section (RFC 8840 section 4.4), with the credentials of the offer.
 pub(crate) fn trickle(lines: &[&str]) -> String {
-    let mut fragment = "a=ice-options:trickle ice2\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+    let mut fragment =
+        "a=ice-options:trickle ice2\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
         a=ice-ufrag:8JV2\r\na=ice-pwd:dievbe0Bv5hRdV9a0DQhreoL\r\n"
-        .to_owned();
+            .to_owned();
     for line in lines {
         fragment.push_str(line);
         fragment.push_str("\r\n");

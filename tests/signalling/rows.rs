@@ -24,5 +24,11 @@ pub(crate) async fn hold(server: &Server, rows: &[(&str, Check)]) {
             broken.push(format!("{clause}\n    {error:#}"));
         }
     }
-    assert!(broken.is_empty(), "{} of {} clauses do not hold:\n{}", broken.len(), rows.len(), broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "{} of {} clauses do not hold:\n{}",
+        broken.len(),
+        rows.len(),
+        broken.join("\n")
+    );
 }

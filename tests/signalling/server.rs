@@ -72,7 +72,8 @@ impl Server {
 
     /// A POST of an offer.
     pub(crate) async fn offer(&self, url: &str, offer: &str) -> Result<Answer> {
-        let request = self.request("POST", url).header("content-type", "application/sdp").body(offer.to_owned());
+        let request =
+            self.request("POST", url).header("content-type", "application/sdp").body(offer.to_owned());
         Answer::of(request).await
     }
 
@@ -118,7 +119,8 @@ impl Answer {
         if statuses.contains(&self.status) {
             return Ok(self);
         }
-        bail!("answered {} instead of {statuses:?}: {}", self.status, self.body)
+        let words: String = self.body.chars().take(200).collect();
+        bail!("answered {} instead of {statuses:?}: {words}", self.status)
     }
 
     /// Fails unless it is a refusal in the client's own hands, with words (RFC 9457).

@@ -121,12 +121,7 @@ mod tests {
     use skywave_media::codec::Codec;
 
     fn chosen(body: &str) -> Result<LayerChoice, String> {
-        let layer = LayerInfo {
-            rid: "h".to_owned(),
-            codec: Codec::Vp8,
-            bitrate_bps: 1,
-            active: true,
-        };
+        let layer = LayerInfo { rid: "h".to_owned(), codec: Codec::Vp8, bitrate_bps: 1, active: true };
         let broadcast = BroadcastInfo { layers: vec![layer], ..BroadcastInfo::default() };
         let selection: Selection = serde_json::from_str(body).map_err(|e| e.to_string())?;
         choose(&selection, Some(1), &broadcast)
