@@ -4,6 +4,8 @@ use crate::offers;
 use crate::rows::{hold, rows};
 use crate::server::{Answer, Server};
 use anyhow::{Context, Result, ensure};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Keys and their hashes (`skywave token hash`).
 const PUBLISH: (&str, &str) =
@@ -52,6 +54,64 @@ async fn every_clause_holds() {
     .await;
 }
 
+/// How long a busy machine may take from a publisher's start to the first playlist.
+const HLS_READY: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_player_that_sets_no_header_gets_every_file_by_its_url() {
+    let server = Server::start(&config()).await;
+    let url = format!("{}/whip/guarded", server.base);
+    let arguments = ["publish", "test", &url, "--size", "160x120", "--fps", "10"];
+    let mut publisher = Command::new(env!("CARGO_BIN_EXE_skywave"));
+    let publisher = publisher.args(arguments).env("SKYWAVE_TOKEN", PUBLISH.0).stdout(Stdio::null()).spawn();
+    let mut publisher = publisher.unwrap();
+    let played = tokio::time::timeout(HLS_READY, play(&server)).await;
+    publisher.kill().and_then(|()| publisher.wait()).unwrap();
+    let files = played.expect("a playlist in time").unwrap();
+    assert!(files >= 3, "{files} files");
+}
+
+/// Follows every URI from the multivariant playlist on; how many segments and initialisation segments there were.
+async fn play(server: &Server) -> Result<usize> {
+    let start = format!("{}/hls/guarded/index.m3u8", server.base);
+    loop {
+        let mut files = 0;
+        let mut open = vec![format!("{start}?token={}", VIEW.0)];
+        while let Some(url) = open.pop() {
+            let answer = server.ask("GET", &url).await?;
+            if answer.status != 200 {
+                break;
+            }
+            ensure!(!answer.header("cache-control").contains("public"), "{url}: {:?}", answer.headers);
+            let bare = url.split('?').next().unwrap_or_default();
+            server.ask("GET", bare).await?.is(&[401]).context("without the key")?;
+            with(server, "GET", bare, VIEW.0).await?.is(&[200]).context("with the key as Bearer")?;
+            if !bare.ends_with(".m3u8") {
+                files += 1;
+                continue;
+            }
+            let base = reqwest::Url::parse(&url)?;
+            for uri in uris(&answer.body) {
+                open.push(base.join(&uri)?.to_string());
+            }
+        }
+        if files >= 3 {
+            return Ok(files);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// URIs of a playlist: lines, and attributes of tags.
+fn uris(playlist: &str) -> Vec<String> {
+    let of_line = |line: &str| match line.split_once("URI=\"") {
+        Some((_, rest)) => rest.split('"').next().map(str::to_owned),
+        None if line.is_empty() || line.starts_with('#') => None,
+        None => Some(line.to_owned()),
+    };
+    playlist.lines().filter_map(of_line).collect()
+}
+
 async fn post(server: &Server, url: &str, key: Option<&str>) -> Result<Answer> {
     let request = server.request("POST", url).header("content-type", "application/sdp");
     let request = key.into_iter().fold(request, |request, key| request.bearer_auth(key));
@@ -64,7 +124,7 @@ async fn with(server: &Server, method: &str, url: &str, key: &str) -> Result<Ans
 
 async fn missing_key(server: &Server) -> Result<()> {
     for url in ["/whip/guarded", "/whep/guarded"] {
-        let answer = post(server, url, None).await?.is(&[401])?.is_refusal()?;
+        let answer = post(server, url, None).await?.is(&[401])?.refused_with_words()?;
         let challenge = answer.header("www-authenticate");
         ensure!(challenge.starts_with("Bearer") && !challenge.contains("error"), "{challenge}");
     }
@@ -179,7 +239,7 @@ async fn sessions_per_address(server: &Server) -> Result<()> {
     for _ in 0..3 {
         urls.push(from("203.0.113.9").await?.session()?);
     }
-    let refused = from("203.0.113.9").await?.is(&[429])?.is_refusal()?;
+    let refused = from("203.0.113.9").await?.is(&[429])?.refused_with_words()?;
     ensure!(!refused.header("retry-after").is_empty(), "{:?}", refused.headers);
     from("203.0.113.10").await?.is(&[201])?;
     // An offer that is refused takes no place: the limit is still three after it.

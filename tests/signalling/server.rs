@@ -124,7 +124,7 @@ impl Answer {
     }
 
     /// Fails unless it is a refusal in the client's own hands, with words (RFC 9457).
-    pub(crate) fn is_refusal(self) -> Result<Self> {
+    pub(crate) fn refused_with_words(self) -> Result<Self> {
         ensure!((400..500).contains(&self.status), "answered {}: {}", self.status, self.body);
         ensure!(self.header("content-type") == "application/problem+json", "no problem: {:?}", self.headers);
         Ok(self)

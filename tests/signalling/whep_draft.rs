@@ -82,7 +82,7 @@ impl Publisher {
                 // It waits for the publisher itself, so this turns seldom.
                 let answer = server.offer(LIVE, &offers::viewer()).await?;
                 if answer.status != 404 {
-                    return Ok(answer.is(&[201])?);
+                    return answer.is(&[201]);
                 }
             }
         };
@@ -112,7 +112,7 @@ async fn discovery(server: &Server) -> Result<()> {
 
 async fn wrong_content_type(server: &Server) -> Result<()> {
     let request = server.request("POST", NOTHING).header("content-type", "application/json").body("{}");
-    let answer = Answer::of(request).await?.is(&[415])?.is_refusal()?;
+    let answer = Answer::of(request).await?.is(&[415])?.refused_with_words()?;
     ensure!(answer.header("accept-post") == "application/sdp", "{:?}", answer.headers);
     Ok(())
 }
@@ -120,19 +120,19 @@ async fn wrong_content_type(server: &Server) -> Result<()> {
 /// Whether a stream is on air is looked at first, so these say only that nothing of the sort gets in.
 async fn malformed_offer(server: &Server) -> Result<()> {
     for (what, offer) in offers::malformed() {
-        server.offer(NOTHING, &offer).await?.is_refusal().context(what)?;
+        server.offer(NOTHING, &offer).await?.refused_with_words().context(what)?;
     }
     Ok(())
 }
 
 async fn empty_post(server: &Server) -> Result<()> {
-    server.ask("POST", NOTHING).await?.is(&[400, 415])?.is_refusal()?;
-    server.offer(NOTHING, "").await?.is(&[400])?.is_refusal()?;
+    server.ask("POST", NOTHING).await?.is(&[400, 415])?.refused_with_words()?;
+    server.offer(NOTHING, "").await?.is(&[400])?.refused_with_words()?;
     Ok(())
 }
 
 async fn nothing_on_air(server: &Server) -> Result<()> {
-    let answer = server.offer(NOTHING, &offers::viewer()).await?.is(&[404, 409])?.is_refusal()?;
+    let answer = server.offer(NOTHING, &offers::viewer()).await?.is(&[404, 409])?.refused_with_words()?;
     ensure!(answer.header("retry-after").parse::<u32>().is_ok(), "{:?}", answer.headers);
     Ok(())
 }
@@ -193,10 +193,10 @@ async fn answer_direction(server: &Server) -> Result<()> {
 async fn wrong_direction(server: &Server) -> Result<()> {
     for direction in ["a=sendonly", "a=inactive"] {
         let offer = offers::viewer().replace("a=recvonly", direction);
-        server.offer(LIVE, &offer).await?.is(&[400, 422]).context(direction)?.is_refusal()?;
+        server.offer(LIVE, &offer).await?.is(&[400, 422]).context(direction)?.refused_with_words()?;
     }
     for (what, offer) in offers::malformed() {
-        server.offer(LIVE, &offer).await?.is(&[400, 422]).context(what)?.is_refusal()?;
+        server.offer(LIVE, &offer).await?.is(&[400, 422]).context(what)?.refused_with_words()?;
     }
     Ok(())
 }
@@ -336,7 +336,7 @@ async fn unknown_event(server: &Server) -> Result<()> {
     let sse = extension(&watch(server).await?, "server-sent-events")?;
     for body in [r#"["active","scte35"]"#, "{}", "nonsense"] {
         let request = server.request("POST", &sse).header("content-type", "application/json").body(body);
-        let answer = Answer::of(request).await?.is(&[400]).context(body)?.is_refusal()?;
+        let answer = Answer::of(request).await?.is(&[400]).context(body)?.refused_with_words()?;
         ensure!(answer.header("location").is_empty(), "{:?}", answer.headers);
     }
     Ok(())
@@ -369,7 +369,7 @@ async fn layers(server: &Server) -> Result<()> {
     post_json(server, &url, &json!({ "mediaId": "1", "encodingId": rid })).await?.is(&[200])?;
     post_json(server, &url, &json!({ "mediaId": "1" })).await?.is(&[200])?;
     server.ask("DELETE", &url).await?.is(&[200])?;
-    post_json(server, &url, &json!({ "rid": "no such layer" })).await?.is(&[422])?.is_refusal()?;
+    post_json(server, &url, &json!({ "rid": "no such layer" })).await?.is(&[422])?.refused_with_words()?;
     post_json(server, &url, &json!({ "mediaId": "0", "rid": rid })).await?.is(&[422])?;
     let untyped = server.request("POST", &url).body("{}");
     Answer::of(untyped).await?.is(&[415])?;

@@ -97,7 +97,7 @@ async fn head(server: &Server) -> Result<()> {
 }
 
 async fn refusals_say_why(server: &Server) -> Result<()> {
-    let answer = server.offer(ENDPOINT, "Please let me in.").await?.is_refusal()?;
+    let answer = server.offer(ENDPOINT, "Please let me in.").await?.refused_with_words()?;
     for member in ["\"title\"", "\"status\"", "\"detail\""] {
         ensure!(answer.body.contains(member), "no {member}: {}", answer.body);
     }
@@ -137,10 +137,10 @@ async fn media_type_parameters(server: &Server) -> Result<()> {
 async fn wrong_content_type(server: &Server) -> Result<()> {
     for kind in ["text/plain", "application/json", "application/sdp+xml", "nonsense"] {
         let request = server.request("POST", ENDPOINT).header("content-type", kind).body(offers::publisher());
-        Answer::of(request).await?.is(&[415]).context(kind)?.is_refusal()?;
+        Answer::of(request).await?.is(&[415]).context(kind)?.refused_with_words()?;
     }
     let untyped = server.request("POST", ENDPOINT).body(offers::publisher());
-    Answer::of(untyped).await?.is(&[415])?.is_refusal()?;
+    Answer::of(untyped).await?.is(&[415])?.refused_with_words()?;
     Ok(())
 }
 
@@ -153,7 +153,7 @@ async fn accept_post_on_415(server: &Server) -> Result<()> {
 
 async fn malformed_offer(server: &Server) -> Result<()> {
     for (what, offer) in offers::malformed() {
-        server.offer(ENDPOINT, &offer).await?.is_refusal().context(what)?;
+        server.offer(ENDPOINT, &offer).await?.refused_with_words().context(what)?;
     }
     Ok(())
 }
@@ -161,7 +161,7 @@ async fn malformed_offer(server: &Server) -> Result<()> {
 async fn wrong_direction(server: &Server) -> Result<()> {
     for direction in ["a=recvonly", "a=inactive"] {
         let offer = offers::publisher().replace("a=sendonly", direction);
-        server.offer(ENDPOINT, &offer).await?.is(&[400, 422]).context(direction)?.is_refusal()?;
+        server.offer(ENDPOINT, &offer).await?.is(&[400, 422]).context(direction)?.refused_with_words()?;
     }
     let both = offers::publisher().replace("a=sendonly", "a=sendrecv");
     server.offer(ENDPOINT, &both).await?.is(&[201]).context("sendrecv MAY be used")?;
@@ -182,7 +182,7 @@ async fn accept(server: &Server) -> Result<()> {
         let request = server.request("POST", ENDPOINT).header("content-type", "application/sdp");
         Answer::of(request.header("accept", accept).body(offers::publisher()))
     };
-    ask("text/html").await?.is(&[406])?.is_refusal()?;
+    ask("text/html").await?.is(&[406])?.refused_with_words()?;
     ask("application/sdp;q=0, text/html").await?.is(&[406])?;
     for taken in ["application/sdp", "*/*", "text/html, application/*;q=0.1"] {
         ask(taken).await?.is(&[201]).context(taken)?;
@@ -212,7 +212,7 @@ async fn delete_of_nothing(server: &Server) -> Result<()> {
     for url in
         [format!("{ENDPOINT}/{}", "0".repeat(32)), format!("{ENDPOINT}/x"), format!("/whip/other/{name}")]
     {
-        server.ask("DELETE", &url).await?.is(&[404]).context(url)?.is_refusal()?;
+        server.ask("DELETE", &url).await?.is(&[404]).context(url)?.refused_with_words()?;
     }
     server.ask("GET", &url).await?.is(&[200, 204])?;
     Ok(())
@@ -293,7 +293,7 @@ async fn other_methods(server: &Server) -> Result<()> {
         ("PUT", &url),
         ("LINK", &url),
     ] {
-        let answer = server.ask(method, url).await?.is(&[405]).context(method)?.is_refusal()?;
+        let answer = server.ask(method, url).await?.is(&[405]).context(method)?.refused_with_words()?;
         ensure!(
             !answer.header("allow").is_empty() && !answer.header("allow").contains(method),
             "{:?}",
@@ -304,9 +304,9 @@ async fn other_methods(server: &Server) -> Result<()> {
 }
 
 async fn too_large(server: &Server) -> Result<()> {
-    server.offer(ENDPOINT, &"v".repeat(1 << 20)).await?.is(&[413])?.is_refusal()?;
+    server.offer(ENDPOINT, &"v".repeat(1 << 20)).await?.is(&[413])?.refused_with_words()?;
     let (url, etag) = session(server).await?;
-    server.patch(&url, Some(&etag), &"a".repeat(1 << 20)).await?.is(&[413])?.is_refusal()?;
+    server.patch(&url, Some(&etag), &"a".repeat(1 << 20)).await?.is(&[413])?.refused_with_words()?;
     Ok(())
 }
 
@@ -324,7 +324,7 @@ async fn malformed_fragment(server: &Server) -> Result<()> {
     let (url, etag) = session(server).await?;
     for fragment in ["", "Please.", "a=candidate:\r\n", "v=0\r\nnonsense\r\n", "\0\0\0"] {
         let answer = server.patch(&url, Some(&etag), fragment).await?;
-        answer.is(&[400, 422]).with_context(|| format!("{fragment:?}"))?.is_refusal()?;
+        answer.is(&[400, 422]).with_context(|| format!("{fragment:?}"))?.refused_with_words()?;
     }
     server.ask("GET", &url).await?.is(&[200, 204])?;
     Ok(())
@@ -347,13 +347,13 @@ async fn delete_ignores_tags(server: &Server) -> Result<()> {
 
 async fn missing_tag(server: &Server) -> Result<()> {
     let (url, _) = session(server).await?;
-    server.patch(&url, None, &offers::trickle(&[])).await?.is(&[428])?.is_refusal()?;
+    server.patch(&url, None, &offers::trickle(&[])).await?.is(&[428])?.refused_with_words()?;
     Ok(())
 }
 
 async fn stale_tag(server: &Server) -> Result<()> {
     let (url, _) = session(server).await?;
-    server.patch(&url, Some("\"another\""), &offers::trickle(&[])).await?.is(&[412])?.is_refusal()?;
+    server.patch(&url, Some("\"another\""), &offers::trickle(&[])).await?.is(&[412])?.refused_with_words()?;
     Ok(())
 }
 
@@ -375,7 +375,7 @@ async fn weak_tag(server: &Server) -> Result<()> {
 async fn unreadable_tag(server: &Server) -> Result<()> {
     let (url, etag) = session(server).await?;
     let bare = etag.trim_matches('"');
-    server.patch(&url, Some(bare), &offers::trickle(&[CANDIDATE])).await?.is(&[400])?.is_refusal()?;
+    server.patch(&url, Some(bare), &offers::trickle(&[CANDIDATE])).await?.is(&[400])?.refused_with_words()?;
     Ok(())
 }
 
@@ -465,7 +465,7 @@ async fn two_tracks(server: &Server) -> Result<()> {
     let offer = offers::publisher();
     let second = sections(&offer)[1].replace("a=mid:1", "a=mid:2");
     let three = format!("{}{second}", offer.replace("BUNDLE 0 1", "BUNDLE 0 1 2"));
-    server.offer(ENDPOINT, &three).await?.is(&[400, 422])?.is_refusal()?;
+    server.offer(ENDPOINT, &three).await?.is(&[400, 422])?.refused_with_words()?;
     Ok(())
 }
 
@@ -474,7 +474,7 @@ async fn no_partial_answer(server: &Server) -> Result<()> {
     let audio = sections(&offer)[0];
     let unknown_codecs = offers::without(audio, &["a=rtpmap", "a=fmtp", "a=rtcp-fb"]);
     let half = offer.replace(audio, &unknown_codecs.replace("111 63 9 0 8 13 110 126", "77"));
-    server.offer(ENDPOINT, &half).await?.is(&[400, 422])?.is_refusal()?;
+    server.offer(ENDPOINT, &half).await?.is(&[400, 422])?.refused_with_words()?;
     Ok(())
 }
 
@@ -489,7 +489,7 @@ async fn setup(server: &Server) -> Result<()> {
 
 async fn setup_refused(server: &Server) -> Result<()> {
     let offer = offers::publisher().replace("a=setup:actpass", "a=setup:passive");
-    server.offer(ENDPOINT, &offer).await?.is(&[400, 422])?.is_refusal()?;
+    server.offer(ENDPOINT, &offer).await?.is(&[400, 422])?.refused_with_words()?;
     Ok(())
 }
 
