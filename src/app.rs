@@ -2,27 +2,36 @@
 
 use crate::config::{Config, Media};
 use crate::http::server;
-use crate::registry::Registry;
+use crate::registry::{self, Registry};
 use crate::worker;
 use relay_node::{Node, NodeConfig};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// What every request may use.
 pub(crate) struct App {
     pub(crate) registry: Arc<Registry>,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
     /// Whether the server is on its way out and takes nobody new.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the server is on its way out; answers that run without end must end then.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error says that the app is gone, which comes to the same.
+            let _gone = stopping.wait_for(|stopping| *stopping).await;
+        }
     }
 }
 
@@ -52,15 +61,17 @@ pub(crate) async fn run(
     tracing::info!(http = %address, media = ?node.local_addrs(), "serving");
     let max_connections = config.http.max_connections;
     let registry = Arc::new(Registry::new(node, config));
-    let app = Arc::new(App { registry: Arc::clone(&registry), stopping: AtomicBool::new(false) });
+    let app = Arc::new(App { registry: Arc::clone(&registry), stopping: watch::Sender::new(false) });
+    let sweep = tokio::spawn(registry::sweep(Arc::downgrade(&registry)));
     bound(address);
     let stop = async {
         shutdown.await;
         tracing::info!("stopping");
-        app.stopping.store(true, Ordering::Relaxed);
+        app.stopping.send_replace(true);
     };
     server::serve(Arc::clone(&app), listener, max_connections, stop).await;
     registry.shut_down().await;
+    sweep.abort();
     drop(app);
     // The last to hold the node closes its sessions and joins its threads.
     drop(registry);

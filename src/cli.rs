@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the binary, and which part of it answers.
 
 mod publish;
+mod token;
 
 use crate::config::Config;
 use crate::config::load::{self, ConfigError, Override};
@@ -29,6 +30,9 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make keys for publishers, viewers and the API.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// The codec process of one stream; started by `serve`, not by hand.
     #[command(hide = true)]
     Worker {
@@ -48,7 +52,7 @@ struct ServeArgs {
     /// Address and port for pages, WHIP and HLS (key http.listen).
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
-    /// Let everybody who reaches a non-loopback address publish and watch (key http.open).
+    /// Listen on a non-loopback address without [[access]] rules: everybody may publish and watch (key http.open).
     #[arg(long)]
     open: bool,
     /// First UDP port of WebRTC; 0 takes free ones (key media.port).
@@ -93,6 +97,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Publish(args) => publish::run(*args),
         Command::Config(command) => config(command),
+        Command::Token(command) => token::run(&command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),
         Command::Worker { check: false, .. } => crate::worker::child_main(),
     }
@@ -152,7 +157,7 @@ fn config(command: ConfigCommand) -> ExitCode {
         },
         ConfigCommand::Show(sources) => {
             let loaded = load_sources(sources.config.as_deref(), &sources.settings, Vec::new());
-            match loaded.map(|config| toml::to_string(&config)) {
+            match loaded.map(|config| toml::to_string(&config.without_secrets())) {
                 Ok(Ok(text)) => {
                     say(text.trim_end());
                     ExitCode::SUCCESS
@@ -164,6 +169,9 @@ fn config(command: ConfigCommand) -> ExitCode {
         ConfigCommand::Keys => {
             for key in load::all_keys() {
                 say(&format!("{key:32} {}", load::variable(&key)));
+            }
+            for key in load::keys_of_lists() {
+                say(&format!("{key:32} (in a file only)"));
             }
             ExitCode::SUCCESS
         }

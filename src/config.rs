@@ -3,8 +3,11 @@
 //! What belongs here: the keys, their defaults and what makes a value impossible. How the sources are read and
 //! merged, and how a misspelt key is reported, stands in [`load`].
 
+mod access;
 pub(crate) mod load;
 
+use crate::auth::AccessRule;
+pub(crate) use access::{Api, Limits, Network, Stun, Turn, Whep};
 use serde::{Deserialize, Serialize};
 use skywave_media::worker_proto::X264Preset;
 use std::net::{IpAddr, SocketAddr};
@@ -16,9 +19,16 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     pub(crate) media: Media,
     pub(crate) ingest: Ingest,
+    pub(crate) whep: Whep,
     pub(crate) transcode: Transcode,
     pub(crate) hls: Hls,
     pub(crate) log: Log,
+    pub(crate) limits: Limits,
+    pub(crate) stun: Stun,
+    pub(crate) turn: Turn,
+    pub(crate) api: Api,
+    /// `[[access]]`, in the order of the file.
+    pub(crate) access: Vec<AccessRule>,
 }
 
 /// `[http]`: where pages, signalling and HLS are served.
@@ -27,8 +37,13 @@ pub(crate) struct Config {
 pub(crate) struct Http {
     /// Address and port to listen on.
     pub(crate) listen: SocketAddr,
-    /// Says that everybody who reaches a non-loopback address may publish and watch.
+    /// Says that everybody who reaches a non-loopback address may do what no rule keeps from them.
     pub(crate) open: bool,
+    /// What clients see before the paths, such as `https://live.example.org/base`: makes `Location` and `Link` absolute. Empty: they are
+    /// relative, or made of what a trusted proxy says.
+    pub(crate) public_url: String,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Connections served at a time; further ones wait in the kernel's queue.
     pub(crate) max_connections: usize,
 }
@@ -131,7 +146,13 @@ pub(crate) enum LogFormat {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), open: false, max_connections: 20_000 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            open: false,
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            max_connections: 20_000,
+        }
     }
 }
 
@@ -211,6 +232,10 @@ impl Config {
             in_range("media.max_sessions", self.media.max_sessions as u64, 1, 1_000_000),
             in_range("media.threads", self.media.threads as u64, 0, 256),
             in_range("http.max_connections", self.http.max_connections as u64, 1, 1_000_000),
+            in_range("whep.wait_ms", self.whep.wait_ms, 0, 30_000),
+            in_range("limits.sessions_per_address", self.limits.sessions_per_address as u64, 1, 1_000_000),
+            in_range("limits.viewers_per_stream", self.limits.viewers_per_stream as u64, 1, 1_000_000),
+            in_range("turn.ttl_s", u64::from(self.turn.ttl_s), 60, 7 * 86_400),
         ];
         for (holds, words) in ranges {
             require(holds, words);
@@ -230,14 +255,7 @@ impl Config {
                 PRESETS.map(X264Preset::as_str).join(", ")
             ),
         );
-        require(
-            self.http.listen.ip().is_loopback() || self.http.open,
-            format!(
-                "http.listen = {} can be reached by others, and everybody who reaches it may publish and watch: \
-                 set http.open = true (flag --open) if that is meant, or listen on 127.0.0.1",
-                self.http.listen
-            ),
-        );
+        problems.extend(self.access_problems());
         problems
     }
 }
@@ -249,15 +267,6 @@ mod tests {
     #[test]
     fn the_defaults_are_possible() {
         assert_eq!(Config::default().problems(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_bind_to_the_network_has_to_be_meant() {
-        let mut config = Config::default();
-        config.http.listen = SocketAddr::from(([0, 0, 0, 0], 8080));
-        assert!(config.problems()[0].contains("--open"));
-        config.http.open = true;
-        assert!(config.problems().is_empty());
     }
 
     #[test]

@@ -1,23 +1,33 @@
 //! The HTTP side: one route enum, one file per kind of answer, one place that turns errors into statuses.
 //!
 //! The way of a request: [`server`] accepts, warp filters take it apart into a [`Request`], [`path`] says what it
-//! asks for, one of the modules answers, [`reply`] makes errors and CORS the same everywhere.
+//! asks for, [`door`] whether it may, one of the modules answers, [`reply`] makes errors and CORS the same everywhere.
 
 mod api;
+mod client;
 mod cors;
+mod door;
 mod health;
 mod hls;
+mod media_type;
 mod pages;
 mod path;
+mod precondition;
 mod reply;
 mod request;
 pub(crate) mod server;
+mod session;
+mod sse;
+mod whep;
 mod whip;
 
 use crate::app::App;
+use crate::sessions::Kind;
+use door::Visitor;
 use path::Route;
 use reply::{Problem, Reply};
 use request::Request;
+use skywave_media::name::StreamName;
 use std::sync::Arc;
 use warp::http::Method;
 
@@ -26,7 +36,7 @@ async fn answer(app: Arc<App>, mut request: Request) -> Reply {
     let method = request.method.clone();
     let outcome = match path::parse(&request.path) {
         Err(error) => Err(Problem::from(error)),
-        Ok(route) if method == Method::OPTIONS => Ok(options(&route)),
+        Ok(route) if method == Method::OPTIONS => options(&app, &route, &request),
         Ok(route) => dispatch(&app, route, &mut request).await,
     };
     let mut reply = outcome.unwrap_or_else(Problem::into_reply);
@@ -39,10 +49,27 @@ async fn answer(app: Arc<App>, mut request: Request) -> Reply {
 
 async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Reply, Problem> {
     route.allow(&request.method)?;
+    let visitor = door::admit(app.registry.config(), route.door(), request)?;
+    let method = request.method.clone();
     match route {
-        Route::WhipEndpoint(stream) => whip::publish(app, stream, request).await,
-        Route::WhipSession(stream, session) => whip::end(app, &stream, &session),
-        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, request),
+        Route::WhipEndpoint(stream) if method == Method::POST => {
+            whip::publish(app, stream, &visitor, request).await
+        }
+        Route::WhipEndpoint(_) => Ok(reply::empty(204)),
+        Route::WhipSession(stream, name) => {
+            of_session(app, Kind::Publisher, (&stream, &name), &visitor, request).await
+        }
+        Route::WhepEndpoint(stream) if method == Method::POST => {
+            whep::watch(app, stream, &visitor, request).await
+        }
+        Route::WhepEndpoint(_) => Ok(whep::discover()),
+        Route::WhepSession(stream, name) => {
+            of_session(app, Kind::Viewer, (&stream, &name), &visitor, request).await
+        }
+        Route::WhepExtra(stream, name, extra) => {
+            whep::extra(app, &stream, &name, extra, &visitor, request).await
+        }
+        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, &visitor, request),
         Route::Streams => api::list(app),
         Route::Stream(stream) => api::one(app, &stream),
         Route::Page(page) => pages::page(page, request),
@@ -52,16 +79,42 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
     }
 }
 
-/// `OPTIONS`: what the resource takes, for CORS preflights (Fetch section 4.8) and for WHIP clients
-/// (RFC 9725 section 4.2: `Accept-Post`).
-fn options(route: &Route) -> Reply {
-    let mut reply = reply::empty(204);
+async fn of_session(
+    app: &App,
+    kind: Kind,
+    (stream, name): (&StreamName, &str),
+    visitor: &Visitor,
+    request: &mut Request,
+) -> Result<Reply, Problem> {
+    match request.method {
+        Method::PATCH => session::patch(app, kind, stream, name, visitor, request).await,
+        Method::DELETE => session::end(app, kind, stream, name, visitor),
+        _ => session::look(app, kind, stream, name, visitor),
+    }
+}
+
+/// `OPTIONS`: what the resource takes, for CORS preflights (Fetch section 4.8) and for WHIP and WHEP clients
+/// (RFC 9725 section 4.2: `Accept-Post` in a 200).
+fn options(app: &App, route: &Route, request: &Request) -> Result<Reply, Problem> {
+    let mut reply = reply::empty(200);
     let allow = reply::header_value(route.methods_text());
     let headers = reply.headers_mut();
     headers.insert("allow", allow.clone());
     headers.insert("access-control-allow-methods", allow);
-    if matches!(route, Route::WhipEndpoint(_)) {
-        headers.insert("accept-post", reply::header_value("application/sdp"));
+    let types = [("accept-post", route.accept_post()), ("accept-patch", route.accept_patch())];
+    for (name, media_type) in types {
+        if let Some(media_type) = media_type {
+            headers.insert(name, reply::header_value(media_type));
+        }
     }
-    reply
+    // RFC 9725 section 4.6: clients that cannot take ICE servers after their offer is made ask for them first; preflights do not,
+    // and whoever may not come in gets no credentials.
+    let is_preflight = request.headers.contains_key("access-control-request-method");
+    if let (false, Route::WhipEndpoint(stream) | Route::WhepEndpoint(stream)) = (is_preflight, route)
+        && door::admit(app.registry.config(), route.door(), request).is_ok()
+    {
+        session::add_ice_servers(app, &mut reply, stream.as_str())?;
+        reply.headers_mut().insert("cache-control", reply::header_value("no-store"));
+    }
+    Ok(reply)
 }

@@ -1,13 +1,17 @@
 //! `skywave`: a live broadcast media server. See ARCHITECTURE.md for the way of a frame through this tree.
 
 mod app;
+mod auth;
+mod broadcasts;
 mod cli;
 mod config;
 mod http;
 mod outputs;
 mod registry;
+mod sessions;
 mod stream;
 mod telemetry;
+mod turn;
 mod worker;
 
 fn main() -> std::process::ExitCode {

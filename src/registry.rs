@@ -1,14 +1,20 @@
 //! Stream name -> stream task, session -> stream. Nothing is kept of names nobody publishes.
 
+use crate::broadcasts::Broadcasts;
 use crate::config::Config;
+use crate::sessions::{Bounds, EventStreamReader, Found, Kind, NoPlace, Owner, Session, Sessions};
 use crate::stream::{self, Command, NewPublisher, Status, StreamHandle};
-use relay_node::{Node, OfferError, PublishAnswer, PublishRequest, PublisherEvent, SessionId};
+use relay_node::{
+    BroadcastInfo, Node, OfferError, PatchAnswer, PatchError, PatchRequest, PublishAnswer, PublishRequest,
+    PublisherEvent, SessionId, ViewerControl, WatchAnswer, WatchError, WatchRequest,
+};
 use skywave_media::hls::HlsView;
 use skywave_media::name::StreamName;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 /// RTP packets that wait for a stream task: about a second of 10 Mbit/s. Beyond it packets are dropped and counted.
 const PACKET_QUEUE: usize = 1024;
@@ -16,12 +22,31 @@ const PACKET_QUEUE: usize = 1024;
 /// How long streams may take to end when the server stops.
 const SHUT_DOWN: Duration = Duration::from_secs(3);
 
+/// How often the table of sessions is compared with the node, which ends viewers' sessions by itself.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Viewers that may wait at a time for streams that are not on air; further ones are told so at once.
+const WAITING_MAX: usize = 1000;
+
+/// Why an offer was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    #[error(transparent)]
+    Publish(#[from] OfferError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
 /// All streams and sessions of this node.
 pub(crate) struct Registry {
     node: Arc<Node>,
     config: Arc<Config>,
     streams: Mutex<BTreeMap<StreamName, StreamHandle>>,
-    sessions: Mutex<HashMap<String, (StreamName, SessionId)>>,
+    sessions: Mutex<Sessions>,
+    broadcasts: Arc<Broadcasts>,
+    waiting: Semaphore,
 }
 
 /// Holds a session's place in the registry; dropping it forgets the session and closes it on the node.
@@ -40,7 +65,7 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.registry.node.close(&self.id);
-        lock(&self.registry.sessions).remove(&self.id.to_string());
+        lock(&self.registry.sessions).remove(&self.id);
     }
 }
 
@@ -52,6 +77,8 @@ impl Registry {
             config: Arc::new(config),
             streams: Mutex::default(),
             sessions: Mutex::default(),
+            broadcasts: Arc::default(),
+            waiting: Semaphore::new(WAITING_MAX),
         }
     }
 
@@ -70,29 +97,120 @@ impl Registry {
         self: &Arc<Self>,
         stream: StreamName,
         offer: String,
-    ) -> Result<PublishAnswer, OfferError> {
+        owner: Owner,
+    ) -> Result<PublishAnswer, Refused> {
+        let place = self.take_place(Kind::Publisher, &stream, &owner)?;
         let (events, receiver) = mpsc::channel(PACKET_QUEUE);
         let request = PublishRequest { stream: stream.to_string(), offer, events };
         let answer = self.node.publish(request).await?;
         let id = answer.session.clone();
-        lock(&self.sessions).insert(id.to_string(), (stream.clone(), id.clone()));
-        tracing::info!(%stream, session = %id, "publisher answered");
+        place.fill(Session {
+            id: id.clone(),
+            kind: Kind::Publisher,
+            stream: stream.clone(),
+            owner,
+            etag: answer.etag.clone(),
+            video_line: None,
+        });
+        tracing::info!(%stream, session = id.short(), "publisher answered");
         let session = SessionGuard { registry: Arc::clone(self), id };
         let publisher = NewPublisher { session, tracks: answer.tracks.clone(), events: receiver };
         tokio::spawn(Arc::clone(self).await_connection(stream, publisher));
         Ok(answer)
     }
 
-    /// Ends a session of this stream; false when there is none of that name.
-    pub(crate) fn unpublish(&self, stream: &StreamName, session: &str) -> bool {
-        let found = lock(&self.sessions).get(session).filter(|(owner, _)| owner == stream).cloned();
-        match found {
-            Some((_, id)) => {
-                self.node.close(&id);
-                true
+    /// Answers a viewer's offer; waits a little for a stream that is not on air yet.
+    pub(crate) async fn watch(
+        self: &Arc<Self>,
+        stream: StreamName,
+        offer: String,
+        owner: Owner,
+    ) -> Result<WatchAnswer, Refused> {
+        let place = self.take_place(Kind::Viewer, &stream, &owner)?;
+        if self.node.broadcast(stream.as_str()).is_none() {
+            let patience = Duration::from_millis(self.config.whep.wait_ms);
+            let Ok(_waiting) = self.waiting.try_acquire() else { return Err(WatchError::NotOnAir.into()) };
+            if !self.node.await_broadcast(stream.as_str(), patience).await {
+                return Err(WatchError::NotOnAir.into());
             }
-            None => false,
         }
+        let answer = self.node.watch(WatchRequest { stream: stream.to_string(), offer }).await?;
+        tracing::info!(%stream, session = answer.session.short(), "viewer answered");
+        place.fill(Session {
+            id: answer.session.clone(),
+            kind: Kind::Viewer,
+            stream,
+            owner,
+            etag: answer.etag.clone(),
+            video_line: video_line(&answer.answer),
+        });
+        Ok(answer)
+    }
+
+    /// What stands behind a session URL.
+    pub(crate) fn session(&self, kind: Kind, stream: &StreamName, name: &str) -> Found {
+        lock(&self.sessions).find(kind, stream, name)
+    }
+
+    /// Trickles candidates to a session, or restarts its ICE.
+    pub(crate) async fn patch(
+        &self,
+        session: &Session,
+        patch: PatchRequest,
+    ) -> Result<PatchAnswer, PatchError> {
+        let outcome = self.node.patch(&session.id, patch).await;
+        match &outcome {
+            Ok(PatchAnswer::Restarted { etag, .. }) => lock(&self.sessions).set_etag(&session.id, etag),
+            Err(PatchError::Gone) => self.note_gone(session.kind, &session.id),
+            Ok(PatchAnswer::Trickled) | Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Changes what a viewer gets. False when the viewer is gone.
+    pub(crate) fn control(&self, session: &Session, control: ViewerControl) -> bool {
+        let done = self.node.control(&session.id, control);
+        if !done {
+            self.note_gone(session.kind, &session.id);
+        }
+        done
+    }
+
+    /// Ends a session.
+    pub(crate) fn end(&self, session: &Session) {
+        // False says that it was ending already.
+        let _was_open = self.node.close(&session.id);
+        self.note_gone(session.kind, &session.id);
+    }
+
+    /// What is on air under this name, for WebRTC viewers.
+    pub(crate) fn broadcast(&self, stream: &StreamName) -> Option<BroadcastInfo> {
+        self.node.broadcast(stream.as_str())
+    }
+
+    /// The same, now and whenever it changes.
+    pub(crate) fn broadcast_changes(&self, stream: &StreamName) -> watch::Receiver<Option<BroadcastInfo>> {
+        self.broadcasts.subscribe(&self.node, stream)
+    }
+
+    /// Opens an event stream of a viewer: its number, or `None` when there are too many.
+    pub(crate) fn open_events(&self, session: &Session, events: Vec<&'static str>) -> Option<u32> {
+        lock(&self.sessions).open_events(&session.id, events)
+    }
+
+    /// Reads one of them.
+    pub(crate) fn read_events(&self, session: &Session, number: u32) -> Option<EventStreamReader> {
+        lock(&self.sessions).read_events(&session.id, number)
+    }
+
+    /// Closes one of them; false when there is none of that number.
+    pub(crate) fn close_events(&self, session: &Session, number: u32) -> bool {
+        lock(&self.sessions).close_events(&session.id, number)
+    }
+
+    /// Fails when the session ends.
+    pub(crate) fn end_of(&self, session: &Session) -> Option<watch::Receiver<()>> {
+        lock(&self.sessions).end_of(&session.id)
     }
 
     /// The HLS window of a stream that is on air or ended a moment ago.
@@ -140,6 +258,41 @@ impl Registry {
         }
     }
 
+    fn take_place(
+        self: &Arc<Self>,
+        kind: Kind,
+        stream: &StreamName,
+        owner: &Owner,
+    ) -> Result<Place, NoPlace> {
+        let limits = &self.config.limits;
+        let bounds = Bounds {
+            per_address: limits.sessions_per_address,
+            viewers_per_stream: limits.viewers_per_stream,
+        };
+        lock(&self.sessions).take_place(kind, stream, owner.address, bounds)?;
+        Ok(Place {
+            registry: Arc::clone(self),
+            kind,
+            stream: stream.clone(),
+            owner: owner.clone(),
+            filled: false,
+        })
+    }
+
+    /// A viewer that is gone leaves the table; a publisher does so with its [`SessionGuard`], when its stream has seen the end.
+    fn note_gone(&self, kind: Kind, id: &SessionId) {
+        if kind == Kind::Viewer {
+            lock(&self.sessions).remove(id);
+        }
+    }
+
+    /// Whether the node still has this session. A PATCH without a precondition changes nothing, and is answered with what is
+    /// missing while there is a session to be patched.
+    async fn is_open(&self, id: &SessionId) -> bool {
+        let nothing = PatchRequest { fragment: String::new(), if_match: None };
+        !matches!(self.node.patch(id, nothing).await, Err(PatchError::Gone))
+    }
+
     /// Waits until ICE and DTLS are up, so that a publisher who cannot connect disturbs nobody, then hands the
     /// session to its stream.
     async fn await_connection(self: Arc<Self>, stream: StreamName, mut publisher: NewPublisher) {
@@ -171,6 +324,51 @@ impl Registry {
             }
         }
     }
+}
+
+/// A place that was taken for a session; dropping it unfilled (the offer was refused, the client hung up) gives it back.
+struct Place {
+    registry: Arc<Registry>,
+    kind: Kind,
+    stream: StreamName,
+    owner: Owner,
+    filled: bool,
+}
+
+impl Place {
+    fn fill(mut self, session: Session) {
+        self.filled = true;
+        lock(&self.registry.sessions).insert(session);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.filled {
+            lock(&self.registry.sessions).give_back(self.kind, &self.stream, self.owner.address);
+        }
+    }
+}
+
+/// Forgets viewers whose sessions the node has ended, until the registry is gone.
+pub(crate) async fn sweep(registry: Weak<Registry>) {
+    let mut interval = tokio::time::interval(SWEEP);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(registry) = registry.upgrade() else { return };
+        let viewers = lock(&registry.sessions).viewers();
+        for id in viewers {
+            if !registry.is_open(&id).await {
+                registry.note_gone(Kind::Viewer, &id);
+            }
+        }
+    }
+}
+
+/// Position of the first video section of an SDP answer, counted from zero.
+fn video_line(answer: &str) -> Option<usize> {
+    answer.lines().filter(|line| line.starts_with("m=")).position(|line| line.starts_with("m=video "))
 }
 
 /// The maps are plain values, whole after every statement: a panic elsewhere leaves nothing half done.

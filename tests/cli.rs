@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end where something is not as it should be")]
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 fn skywave(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skywave"));
@@ -56,6 +57,50 @@ fn an_open_address_has_to_be_meant() {
     let output = skywave(&["serve", "--listen", "0.0.0.0:0"], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--open"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_open_address_needs_no_flag_where_rules_say_who_may() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("skywave.toml");
+    std::fs::write(&file, "[http]\nlisten = \"0.0.0.0:8080\"\n[[access]]\nstream = \"*\"\npublish = []\n")
+        .unwrap();
+    let output = skywave(&["config", "check", file.to_str().unwrap()], &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = skywave(&["config", "show", "--config", file.to_str().unwrap()], &[]);
+    assert!(stdout(&output).contains("[[access]]"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_new_key_comes_with_the_hash_that_is_made_of_it() {
+    let made = stdout(&skywave(&["token", "new"], &[]));
+    let line = |name: &str| made.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
+    let (key, hash) = (line("key:"), line("hash:"));
+    let again = hash_of(&format!("{key}\n"));
+    assert_eq!(stdout(&again).trim(), hash);
+    let weak = hash_of("secret");
+    assert_eq!(weak.status.code(), Some(2));
+    assert!(stderr(&weak).contains("skywave token new"), "{}", stderr(&weak));
+}
+
+fn hash_of(key: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skywave"));
+    command
+        .args(["token", "hash"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(key.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let shown = skywave(&["config", "show"], &[("SKYWAVE_TURN_SECRET", "north-of-the-wall")]);
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    assert!(!stdout(&shown).contains("north"), "{}", stdout(&shown));
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub(crate) enum ConfigError {
 /// Variables that stand for flags, not for keys.
 const OF_FLAGS: [&str; 2] = ["SKYWAVE_CONFIG", "SKYWAVE_TOKEN"];
 
+/// The sections that may stand several times in a file (`[[access]]`), with their keys. They are read from files alone.
+const LISTS: [(&str, &[&str]); 1] = [("access", &["stream", "publish", "view"])];
+
 /// One `key = value` from a variable or a flag: its origin for messages, the key, the value as text.
 pub(crate) struct Override {
     pub(crate) origin: String,
@@ -54,7 +57,12 @@ pub(crate) fn load(
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Impossible(problems)) }
 }
 
-/// Every key of the configuration, dotted: `hls.segment_ms`.
+/// Every key that only a file can set, with the section's brackets: `[[access]] stream`.
+pub(crate) fn keys_of_lists() -> impl Iterator<Item = String> {
+    LISTS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("[[{section}]] {key}")))
+}
+
+/// Every other key of the configuration, dotted: `hls.segment_ms`.
 pub(crate) fn all_keys() -> Vec<String> {
     keys(&defaults())
 }
@@ -85,6 +93,10 @@ fn merge_file(merged: &mut Table, known: &[String], path: &Path) -> Result<(), C
     let file: Table = text.parse().map_err(syntax)?;
     let origin = path.display().to_string();
     for (section, value) in &file {
+        if let Some((_, keys)) = LISTS.iter().find(|(list, _)| list == section) {
+            check_list(&origin, section, value, keys)?;
+            continue;
+        }
         let Value::Table(inner) = value else {
             return Err(unknown(&origin, section, known));
         };
@@ -101,8 +113,25 @@ fn merge_file(merged: &mut Table, known: &[String], path: &Path) -> Result<(), C
     // Types are checked against the text itself, because only then the error shows line and column.
     toml::from_str::<Config>(&text).map_err(syntax)?;
     for (section, value) in file {
-        if let (Some(Value::Table(into)), Value::Table(from)) = (merged.get_mut(&section), value) {
-            into.extend(from);
+        match (merged.get_mut(&section), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => into.extend(from),
+            (Some(into @ Value::Array(_)), from @ Value::Array(_)) => *into = from,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Looks for misspelt keys in a section that may stand several times.
+fn check_list(origin: &str, section: &str, value: &Value, keys: &[&str]) -> Result<(), ConfigError> {
+    let Some(entries) = value.as_array() else {
+        let reason = format!("is a list: write [[{section}]] with two brackets, once for each entry");
+        return Err(ConfigError::Value { origin: origin.to_owned(), key: section.to_owned(), reason });
+    };
+    for key in entries.iter().filter_map(Value::as_table).flat_map(Table::keys) {
+        if !keys.contains(&key.as_str()) {
+            let known: Vec<String> = keys.iter().map(|key| format!("{section}.{key}")).collect();
+            return Err(unknown(origin, &format!("{section}.{key}"), &known));
         }
     }
     Ok(())
@@ -213,6 +242,33 @@ mod tests {
         assert!(error.contains("wants a whole number"), "{error}");
         let error = load_text("", &[("SKYWAVE_MEDIA_ADVERTISE", "1.2.3.4, host")]).unwrap_err();
         assert!(error.contains("media.advertise"), "{error}");
+    }
+
+    #[test]
+    fn rules_are_read_in_the_order_of_the_file() {
+        let hash = crate::auth::KeyHash::of("k");
+        let text = format!(
+            "[[access]]\nstream = \"demo\"\npublish = [\"{hash}\"]\n[[access]]\nstream = \"*\"\nview = []\n[hls]\npart_ms = 300\n"
+        );
+        let config = load_text(&text, &[("SKYWAVE_HLS_PART_MS", "400")]).unwrap();
+        assert_eq!((config.access.len(), config.hls.part_ms), (2, 400));
+        assert_eq!(config.access[0].publish, Some(vec![hash]));
+        assert_eq!(
+            (config.access[1].publish.as_ref(), config.access[1].view.as_deref()),
+            (None, Some(&[][..]))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_rule_is_said() {
+        let error = load_text("[[access]]\nstraem = \"demo\"\n", &[]).unwrap_err();
+        assert!(error.contains("did you mean `access.stream`?"), "{error}");
+        let error = load_text("[access]\nstream = \"demo\"\n", &[]).unwrap_err();
+        assert!(error.contains("[[access]]"), "{error}");
+        let error = load_text("[[access]]\nstream = \"demo\"\nview = [\"secret\"]\n", &[]).unwrap_err();
+        assert!(error.contains("line 3") && error.contains("sha256:"), "{error}");
+        let error = load_text("[[access]]\nview = []\n", &[]).unwrap_err();
+        assert!(error.contains("stream"), "{error}");
     }
 
     #[test]

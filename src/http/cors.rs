@@ -4,8 +4,8 @@
 use warp::http::{HeaderMap, HeaderValue};
 
 /// Response headers a script may read.
-const EXPOSED: &str =
-    "ETag, Location, Link, Accept-Patch, Accept-Post, Retry-After, Content-Range, Content-Length, Date";
+const EXPOSED: &str = "ETag, Location, Link, Accept-Patch, Accept-Post, Retry-After, Allow, WWW-Authenticate, \
+     Content-Range, Content-Length, Date";
 
 /// Request headers a script may set.
 const ALLOWED: &str = "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range";

@@ -1,6 +1,9 @@
 //! HLS over HTTP: playlists, initialisation segments and media segments, with validators, ranges and gzip.
 
+mod carry;
+
 use super::api::not_on_air;
+use super::door::{self, Visitor};
 use super::reply::{self, Problem, Reply};
 use super::request::Request;
 use crate::app::App;
@@ -17,10 +20,18 @@ use warp::http::HeaderValue;
 const GZIP_MIN_BYTES: usize = 256;
 
 /// `GET /hls/{stream}/{rest}`.
-pub(super) fn get(app: &App, stream: &StreamName, rest: &str, request: &Request) -> Result<Reply, Problem> {
+///
+/// A visitor that shows its key in the URL gets playlists whose URIs carry it on, because players set no headers.
+pub(super) fn get(
+    app: &App,
+    stream: &StreamName,
+    rest: &str,
+    visitor: &Visitor,
+    request: &Request,
+) -> Result<Reply, Problem> {
     let view = app.registry.hls(stream).ok_or_else(|| not_on_air(stream))?;
-    match view.get(rest, &request.query) {
-        Lookup::Found(resource) => Ok(found(&resource, request)),
+    match view.get(rest, &door::without_token(&request.query)) {
+        Lookup::Found(resource) => Ok(for_visitor(resource, visitor, request)),
         Lookup::NotYet => {
             Err(Problem::new(404, "Not ready yet", format!("{stream} has just gone on air; try again"))
                 .with_header("retry-after", "1"))
@@ -28,6 +39,19 @@ pub(super) fn get(app: &App, stream: &StreamName, rest: &str, request: &Request)
         Lookup::NotFound => Err(Problem::new(404, "Not found", format!("{stream} has no {rest}"))),
         Lookup::Gone => Err(Problem::new(410, "Gone", format!("{rest} has left the window of {stream}"))),
     }
+}
+
+fn for_visitor(mut resource: Resource, visitor: &Visitor, request: &Request) -> Reply {
+    if let (Some(query), true) = (visitor.carried_query(), is_playlist(&resource)) {
+        resource.body = carry::add_query(&resource.body, &query);
+    }
+    let mut reply = found(&resource, request);
+    if visitor.is_private() {
+        // Shared caches would hand it to people without a key (RFC 9111 sections 3.5 and 5.2.2.7).
+        let policy = resource.cache.header_value().replace("public", "private");
+        reply.headers_mut().insert("cache-control", reply::header_value(&policy));
+    }
+    reply
 }
 
 /// The answer for a resource: 304 when the client has it, 206 for a range of it, gzip for a playlist.
@@ -129,7 +153,7 @@ mod tests {
             map.insert(*name, HeaderValue::from_static(value));
         }
         let body = stream::empty::<Result<Bytes, warp::Error>>();
-        Request::new(Method::GET, "/".to_owned(), String::new(), map, body)
+        Request::new([127, 0, 0, 1].into(), Method::GET, "/".to_owned(), String::new(), map, body)
     }
 
     fn segment() -> Resource {
@@ -151,7 +175,7 @@ mod tests {
             ("bytes=-99", "bytes 0-9/10", "0123456789"),
         ] {
             let reply = found(&segment(), &request(&[("range", asked)]));
-            assert_eq!((reply.status().as_u16(), reply.body().as_ref()), (206, body.as_bytes()), "{asked}");
+            assert_eq!((reply.status().as_u16(), reply.body().whole()), (206, body.as_bytes()), "{asked}");
             assert_eq!(reply.headers()["content-range"], content_range);
         }
     }
@@ -175,7 +199,7 @@ mod tests {
     #[test]
     fn what_the_client_has_is_not_sent_again() {
         let reply = found(&segment(), &request(&[("if-none-match", "\"x\", \"abc\"")]));
-        assert_eq!((reply.status().as_u16(), reply.body().len()), (304, 0));
+        assert_eq!((reply.status().as_u16(), reply.body().whole().len()), (304, 0));
         assert_eq!(reply.headers()["etag"], "\"abc\"");
         assert_eq!(reply.headers()["cache-control"], "public, max-age=31536000, immutable");
     }
@@ -192,11 +216,11 @@ mod tests {
         assert_eq!(zipped.headers()["content-encoding"], "gzip");
         assert_eq!(zipped.headers()["vary"], "accept-encoding");
         let mut plain = String::new();
-        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(zipped.body().as_ref()), &mut plain)
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(zipped.body().whole()), &mut plain)
             .unwrap();
         assert_eq!(plain, text);
         let refused = found(&playlist, &request(&[("accept-encoding", "gzip;q=0")]));
         assert!(refused.headers().get("content-encoding").is_none());
-        assert_eq!(refused.body().as_ref(), text.as_bytes());
+        assert_eq!(refused.body().whole(), text.as_bytes());
     }
 }

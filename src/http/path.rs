@@ -1,6 +1,9 @@
 //! Every URL the server knows, as one enum. Pure.
 
+use super::door::Door;
 use super::reply::Problem;
+use super::session;
+use crate::auth::Action;
 use skywave_media::name::{StreamName, StreamNameError};
 use warp::http::Method;
 
@@ -11,6 +14,12 @@ pub(super) enum Route {
     WhipEndpoint(StreamName),
     /// `/whip/{stream}/{session}`
     WhipSession(StreamName, String),
+    /// `/whep/{stream}`
+    WhepEndpoint(StreamName),
+    /// `/whep/{stream}/{session}`
+    WhepSession(StreamName, String),
+    /// `/whep/{stream}/{session}/..`
+    WhepExtra(StreamName, String, Extra),
     /// `/hls/{stream}/{rest}`
     Hls(StreamName, String),
     /// `/api/v1/streams`
@@ -25,6 +34,19 @@ pub(super) enum Route {
     Healthz,
     /// `/readyz`
     Readyz,
+}
+
+/// What lies beside a viewer's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extra {
+    /// `sse`
+    Events,
+    /// `sse/{number}`
+    EventStream(u32),
+    /// `layer`
+    Layer,
+    /// `mute`
+    Mute,
 }
 
 /// The built-in pages.
@@ -66,6 +88,18 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         ["assets", name] => Route::Asset((*name).to_owned()),
         ["whip", stream] => Route::WhipEndpoint(stream.parse()?),
         ["whip", stream, session] => Route::WhipSession(stream.parse()?, (*session).to_owned()),
+        ["whep", stream] => Route::WhepEndpoint(stream.parse()?),
+        ["whep", stream, session] => Route::WhepSession(stream.parse()?, (*session).to_owned()),
+        ["whep", stream, session, rest @ ..] => {
+            let extra = match rest {
+                ["sse"] => Extra::Events,
+                ["sse", number] => Extra::EventStream(number.parse().map_err(|_| PathError::Unknown)?),
+                ["layer"] => Extra::Layer,
+                ["mute"] => Extra::Mute,
+                _ => return Err(PathError::Unknown),
+            };
+            Route::WhepExtra(stream.parse()?, (*session).to_owned(), extra)
+        }
         ["hls", stream, rest @ ..] if !rest.is_empty() => Route::Hls(stream.parse()?, rest.join("/")),
         ["api", "v1", "streams"] => Route::Streams,
         ["api", "v1", "streams", stream] => Route::Stream(stream.parse()?),
@@ -79,13 +113,50 @@ impl Route {
     /// The methods it takes, as in an `Allow` header.
     pub(super) const fn methods_text(&self) -> &'static str {
         match self {
-            Self::WhipEndpoint(_) => "POST, OPTIONS",
-            Self::WhipSession(..) => "DELETE, OPTIONS",
+            // GET and HEAD are answered without content (RFC 9725 section 4.1, WHEP sections 4.1 and 4.2).
+            Self::WhipEndpoint(_) | Self::WhepEndpoint(_) => "GET, HEAD, POST, OPTIONS",
+            Self::WhipSession(..) | Self::WhepSession(..) => "GET, HEAD, PATCH, DELETE, OPTIONS",
+            Self::WhepExtra(.., Extra::Events) => "GET, HEAD, POST, OPTIONS",
+            Self::WhepExtra(.., Extra::EventStream(_)) => "GET, HEAD, DELETE, OPTIONS",
+            Self::WhepExtra(.., Extra::Layer) => "POST, DELETE, OPTIONS",
+            Self::WhepExtra(.., Extra::Mute) => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
 
-    /// Refuses every other method with 405 (RFC 9725 sections 4.2 and 4.3 ask for it too).
+    /// What it is guarded by.
+    pub(super) const fn door(&self) -> Door<'_> {
+        match self {
+            Self::WhipEndpoint(stream) | Self::WhipSession(stream, _) => {
+                Door::Stream(Action::Publish, stream)
+            }
+            Self::WhepEndpoint(stream)
+            | Self::WhepSession(stream, _)
+            | Self::WhepExtra(stream, ..)
+            | Self::Hls(stream, _) => Door::Stream(Action::View, stream),
+            Self::Streams | Self::Stream(_) => Door::Api,
+            Self::Page(_) | Self::Asset(_) | Self::Healthz | Self::Readyz => Door::Open,
+        }
+    }
+
+    /// The media type of what a POST brings.
+    pub(super) const fn accept_post(&self) -> Option<&'static str> {
+        match self {
+            Self::WhipEndpoint(_) | Self::WhepEndpoint(_) => Some(session::SDP),
+            Self::WhepExtra(.., Extra::Events | Extra::Layer | Extra::Mute) => Some("application/json"),
+            _ => None,
+        }
+    }
+
+    /// The media type of what a PATCH brings.
+    pub(super) const fn accept_patch(&self) -> Option<&'static str> {
+        match self {
+            Self::WhipSession(..) | Self::WhepSession(..) => Some(session::FRAGMENT),
+            _ => None,
+        }
+    }
+
+    /// Refuses every other method with 405 (RFC 9110 section 15.5.6).
     pub(super) fn allow(&self, method: &Method) -> Result<(), Problem> {
         let taken = self.methods_text();
         if taken.split(", ").any(|one| one == method.as_str()) {
@@ -113,6 +184,15 @@ mod tests {
             ("/assets/app-1234.js", Route::Asset("app-1234.js".to_owned())),
             ("/whip/demo", Route::WhipEndpoint(stream("demo"))),
             ("/whip/demo/abc", Route::WhipSession(stream("demo"), "abc".to_owned())),
+            ("/whep/demo", Route::WhepEndpoint(stream("demo"))),
+            ("/whep/demo/abc", Route::WhepSession(stream("demo"), "abc".to_owned())),
+            ("/whep/demo/abc/sse", Route::WhepExtra(stream("demo"), "abc".to_owned(), Extra::Events)),
+            (
+                "/whep/demo/abc/sse/7",
+                Route::WhepExtra(stream("demo"), "abc".to_owned(), Extra::EventStream(7)),
+            ),
+            ("/whep/demo/abc/layer", Route::WhepExtra(stream("demo"), "abc".to_owned(), Extra::Layer)),
+            ("/whep/demo/abc/mute", Route::WhepExtra(stream("demo"), "abc".to_owned(), Extra::Mute)),
             ("/hls/demo/index.m3u8", Route::Hls(stream("demo"), "index.m3u8".to_owned())),
             ("/hls/demo/audio/t-3.m4s", Route::Hls(stream("demo"), "audio/t-3.m4s".to_owned())),
             ("/hls/de%6Do/index.m3u8", Route::Hls(stream("demo"), "index.m3u8".to_owned())),
@@ -128,7 +208,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
-        for path in ["", "x", "//", "/whip", "/whip/", "/hls/demo", "/nowhere", "/assets/a/b"] {
+        for path in [
+            "",
+            "x",
+            "//",
+            "/whip",
+            "/whip/",
+            "/hls/demo",
+            "/nowhere",
+            "/assets/a/b",
+            "/whep/a/b/c",
+            "/whep/a/b/sse/x",
+        ] {
             assert!(parse(path).is_err(), "{path:?}");
         }
         assert_eq!(parse("/whip/%ff"), Err(PathError::Escape));
@@ -138,7 +229,8 @@ mod tests {
 
     #[test]
     fn other_methods_are_refused_with_allow() {
-        let problem = Route::WhipEndpoint(stream("a")).allow(&Method::GET).unwrap_err();
+        let problem = Route::WhipEndpoint(stream("a")).allow(&Method::PUT).unwrap_err();
         assert_eq!(problem.status(), 405);
+        assert_eq!(problem.into_reply().headers()["allow"], "GET, HEAD, POST, OPTIONS");
     }
 }

@@ -1,13 +1,62 @@
 //! Errors to statuses, once: every error is `application/problem+json` (RFC 9457) with a reason a person can act on.
 
 use super::path::PathError;
+use crate::registry::Refused;
+use crate::sessions::NoPlace;
 use bytes::Bytes;
-use relay_node::OfferError;
+use futures_util::{Stream, StreamExt};
+use relay_node::{OfferError, WatchError};
 use serde_json::json;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
 use warp::http::{HeaderName, HeaderValue, Response, StatusCode};
 
-/// A whole answer; bodies are shared bytes.
-pub(super) type Reply = Response<Bytes>;
+/// An answer.
+pub(super) type Reply = Response<Body>;
+
+/// What an answer carries.
+pub(super) enum Body {
+    /// Known as a whole, shared with whoever else gets it; sent with its length.
+    Whole(Bytes),
+    /// Sent piece by piece as the stream yields it, for as long as the client listens. The stream has to end when the server
+    /// stops ([`crate::app::App::stopped`]), or the connection is cut.
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
+}
+
+impl Body {
+    /// The bytes of a whole body; none of a streamed one.
+    #[cfg(test)]
+    pub(super) fn whole(&self) -> &[u8] {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Stream(_) => &[],
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// The answer as warp sends it.
+pub(super) fn into_warp(reply: Reply) -> warp::reply::Response {
+    let (parts, body) = reply.into_parts();
+    let mut sent = match body {
+        Body::Whole(bytes) => warp::Reply::into_response(Response::new(bytes)),
+        Body::Stream(pieces) => {
+            warp::Reply::into_response(warp::reply::stream(pieces.map(Ok::<_, Infallible>)))
+        }
+    };
+    *sent.status_mut() = parts.status;
+    *sent.headers_mut() = parts.headers;
+    sent
+}
 
 /// What went wrong with a request, in words for who made it.
 #[derive(Debug)]
@@ -73,9 +122,28 @@ impl From<OfferError> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(error: Refused) -> Self {
+        let words = error.to_string();
+        match error {
+            Refused::NoPlace(NoPlace::Address { .. }) => {
+                Self::new(429, "Too many sessions", words).with_header("retry-after", "10")
+            }
+            Refused::NoPlace(NoPlace::Stream { .. }) => {
+                Self::new(503, "Stream is full", words).with_header("retry-after", "10")
+            }
+            Refused::Publish(error) | Refused::Watch(WatchError::Offer(error)) => error.into(),
+            Refused::Watch(WatchError::NotOnAir) => {
+                Self::new(404, "Nothing on air", words).with_header("retry-after", "2")
+            }
+            Refused::Watch(_) => Self::new(503, "Stream is full", words).with_header("retry-after", "10"),
+        }
+    }
+}
+
 /// An answer without a body.
 pub(super) fn empty(status: u16) -> Reply {
-    let mut reply = Response::new(Bytes::new());
+    let mut reply = Response::new(Body::Whole(Bytes::new()));
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply
 }
@@ -84,7 +152,19 @@ pub(super) fn empty(status: u16) -> Reply {
 pub(super) fn with_type(status: u16, content_type: &str, body: Bytes) -> Reply {
     let mut reply = empty(status);
     reply.headers_mut().insert("content-type", header_value(content_type));
-    *reply.body_mut() = body;
+    *reply.body_mut() = Body::Whole(body);
+    reply
+}
+
+/// An answer whose body is sent as it comes.
+pub(super) fn streamed(
+    status: u16,
+    content_type: &str,
+    pieces: impl Stream<Item = Bytes> + Send + Sync + 'static,
+) -> Reply {
+    let mut reply = empty(status);
+    reply.headers_mut().insert("content-type", header_value(content_type));
+    *reply.body_mut() = Body::Stream(Box::pin(pieces));
     reply
 }
 

@@ -1,8 +1,10 @@
 //! A request taken apart, with a body that cannot grow past its bound.
 
+use super::media_type;
 use super::reply::Problem;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 use warp::http::{HeaderMap, Method};
@@ -15,8 +17,9 @@ const DRAIN_MAX_TIME: Duration = Duration::from_secs(2);
 
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// One request: method, path as sent, query without `?`, headers, body still to be read.
+/// One request: where its connection comes from, method, path as sent, query without `?`, headers, body still to be read.
 pub(super) struct Request {
+    pub(super) peer: IpAddr,
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
@@ -27,6 +30,7 @@ pub(super) struct Request {
 impl Request {
     /// Puts a request together from what warp's filters give.
     pub(super) fn new<B: Buf>(
+        peer: IpAddr,
         method: Method,
         path: String,
         query: String,
@@ -34,7 +38,7 @@ impl Request {
         body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
     ) -> Self {
         let body = body.map(|chunk| chunk.map(|mut b| b.copy_to_bytes(b.remaining())));
-        Self { method, path, query, headers, body: Box::pin(body) }
+        Self { peer, method, path, query, headers, body: Box::pin(body) }
     }
 
     /// A header's text, if it is there and is text.
@@ -44,8 +48,23 @@ impl Request {
 
     /// The media type of the body, in lower case and without parameters.
     pub(super) fn content_type(&self) -> Option<String> {
-        let essence = self.header("content-type")?.split(';').next()?;
-        Some(essence.trim().to_ascii_lowercase())
+        self.header("content-type").map(media_type::essence)
+    }
+
+    /// Refuses a body of any other type than `wanted`, in words for who sent it.
+    pub(super) fn wants_type(&self, wanted: &str) -> Result<(), String> {
+        match self.content_type() {
+            Some(given) if given == wanted => Ok(()),
+            Some(given) => Err(format!("the body is said to be {given:?}; send it as {wanted}")),
+            None => Err(format!("the request has no Content-Type; send the body as {wanted}")),
+        }
+    }
+
+    /// All lines of a header that is a list, as one.
+    pub(super) fn list(&self, name: &str) -> Option<String> {
+        let lines: Vec<&str> =
+            self.headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+        if lines.is_empty() { None } else { Some(lines.join(", ")) }
     }
 
     /// Reads what is left of the body, within bounds, so that the connection can serve the next request. False when there

@@ -1,26 +1,32 @@
 //! Accepts connections and hands requests to warp: HTTP/1.1 and HTTP/2 on one port.
 
-use super::reply::Reply;
+use super::reply;
 use super::request::Request;
 use crate::app::App;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use warp::Filter;
-use warp::http::Response;
+use warp::reply::Response;
 
 /// A connection that has not sent a whole request head by then is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long running answers may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// Where a connection comes from; every request on it carries this along.
+#[derive(Debug, Clone, Copy)]
+struct Peer(IpAddr);
 
 /// Serves until `shutdown`, then lets running answers end.
 pub(crate) async fn serve(
@@ -41,9 +47,9 @@ pub(crate) async fn serve(
             place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
             () = &mut shutdown => break,
         };
-        let socket = tokio::select! {
+        let (socket, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => socket,
+                Ok((socket, address)) => (socket, Peer(address.ip())),
                 Err(error) => {
                     // Out of file descriptors, or a peer that was gone before we looked: wait rather than spin.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -56,7 +62,12 @@ pub(crate) async fn serve(
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service.clone());
+        let routes = service.clone();
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            routes.call(request)
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -72,23 +83,24 @@ pub(crate) async fn serve(
 }
 
 /// One filter that takes every request apart; what it asks for is decided in one place, not by a chain of filters.
-fn routes(app: Arc<App>) -> impl Filter<Extract = (Response<bytes::Bytes>,), Error = Infallible> + Clone {
+fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::method()
+    warp::ext::get::<Peer>()
+        .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method, path: warp::path::FullPath, query, headers, body| {
+        .then(move |Peer(peer), method, path: warp::path::FullPath, query, headers, body| {
             let app = Arc::clone(&app);
-            let request = Request::new(method, path.as_str().to_owned(), query, headers, body);
-            async move { super::answer(app, request).await }
+            let request = Request::new(peer, method, path.as_str().to_owned(), query, headers, body);
+            async move { reply::into_warp(super::answer(app, request).await) }
         })
         .recover(broken)
         .unify()
 }
 
-/// Only a body that was taken twice could end here, which no route does.
-async fn broken(_: warp::Rejection) -> Result<Reply, Infallible> {
-    Ok(super::reply::empty(500))
+/// Only a body that was taken twice or a connection without a peer could end here, and there is neither.
+async fn broken(_: warp::Rejection) -> Result<Response, Infallible> {
+    Ok(reply::into_warp(reply::empty(500)))
 }
