@@ -96,6 +96,25 @@ const scenarios = {
     await post('streams', []);
   },
 
+  async 'home by events, and by polling without them'() {
+    const shown = (names) =>
+      `[...document.querySelectorAll(".stream h2")].map((one) => one.textContent).join() === "${names}"`;
+    const tab = await browser.open(`${origin}/`);
+    await tab.until('!document.getElementById("empty").hidden');
+    await post('streams', [{ ...LIVE, viewers: { webrtc: 3, hls: 1 } }]);
+    // Well below the interval of polling.
+    await tab.until(shown('demo'), 1.5);
+    assert.match(await tab.run('document.querySelector(".facts").textContent'), /3 by WebRTC · 1 by HLS/);
+    await post('events/off');
+    await post('streams', [LIVE, { ...LIVE, name: 'more' }]);
+    await tab.until(shown('demo,more'), 10);
+    await post('streams', []);
+    await tab.until('!document.getElementById("empty").hidden', 10);
+    assert.equal(await tab.run('document.getElementById("trouble").hidden'), true);
+    await post('events/on');
+    await tab.close();
+  },
+
   async 'publish idle'() {
     await pictures('publish-idle', '/publish/demo', '!document.getElementById("preview").paused');
   },

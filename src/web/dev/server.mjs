@@ -4,7 +4,7 @@
  *
  *     node dev/server.mjs [port]
  *
- * Controls, for `drive.mjs` and for curl: POST /dev/streams (JSON list), /dev/hls/{stream}/start|stop,
+ * Controls, for `drive.mjs` and for curl: POST /dev/streams (JSON list), /dev/events/on|off, /dev/hls/{stream}/start|stop,
  * /dev/whip ({"mode": "answer" | "blackhole" | "refuse", "status": 503, ..}), GET /dev/log.
  */
 import { spawn } from 'node:child_process';
@@ -60,6 +60,9 @@ async function inbound(id) {
 
 const log = [];
 let streams = [];
+/** Open answers of /api/v1/events; null while the server is to have no events, so that pages poll. */
+let listeners = new Set();
+let eventId = 0;
 let whip = { mode: 'answer' };
 let nextId = 1;
 const offers = [];
@@ -80,6 +83,24 @@ function problem(response, status, title, detail, headers = {}) {
 function json(response, value) {
   response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
   response.end(JSON.stringify(value));
+}
+
+function tellSnapshot(response) {
+  response.write(`id: ${++eventId}\nevent: snapshot\ndata: ${JSON.stringify({ streams })}\n\n`);
+}
+
+function onEvents(response) {
+  if (listeners === null) return problem(response, 404, 'Not found', 'This server has no events.');
+  response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+  tellSnapshot(response);
+  listeners.add(response);
+  response.on('close', () => listeners?.delete(response));
+}
+
+/** Without events pages must poll. */
+function setEvents(there) {
+  for (const response of listeners ?? []) response.end();
+  listeners = there ? new Set() : null;
 }
 
 async function body(request) {
@@ -190,6 +211,10 @@ async function onDev(request, response, parts) {
     json(response, log);
   } else if (what === 'streams') {
     streams = JSON.parse(await body(request));
+    for (const listener of listeners ?? []) tellSnapshot(listener);
+    response.writeHead(204).end();
+  } else if (what === 'events') {
+    setEvents(rest[0] === 'on');
     response.writeHead(204).end();
   } else if (what === 'whip') {
     whip = JSON.parse(await body(request));
@@ -227,6 +252,7 @@ async function handle(request, response) {
     pushOffer({ end: third });
     return response.writeHead(200).end();
   }
+  if (url.pathname === '/api/v1/events') return onEvents(response);
   if (url.pathname === '/api/v1/streams') return json(response, { streams });
   if (url.pathname.startsWith('/api/v1/streams/')) {
     const found = streams.find((stream) => stream.name === parts[3]);

@@ -37,4 +37,5 @@ export const paths = {
   hls: (stream: string): string => `/hls/${stream}/index.m3u8`,
   api: (stream: string): string => `/api/v1/streams/${stream}`,
   apiStreams: '/api/v1/streams',
+  apiEvents: '/api/v1/events',
 } as const;
