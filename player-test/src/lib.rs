@@ -8,6 +8,7 @@
 
 pub mod chromium;
 pub mod contract;
+pub mod exposition;
 pub mod ffmpeg;
 pub mod gstreamer;
 pub mod hls_check;
