@@ -1,7 +1,9 @@
 //! Assembly: what is started, in which order, and how it ends.
 
 use crate::config::{Config, Media};
+use crate::events::EventHub;
 use crate::http::server;
+use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
 use crate::worker;
 use relay_node::{Node, NodeConfig};
@@ -16,6 +18,8 @@ use tokio::sync::watch;
 /// What every request may use.
 pub(crate) struct App {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) events: Arc<EventHub>,
+    pub(crate) metrics: Metrics,
     stopping: watch::Sender<bool>,
 }
 
@@ -61,7 +65,14 @@ pub(crate) async fn run(
     tracing::info!(http = %address, media = ?node.local_addrs(), "serving");
     let max_connections = config.http.max_connections;
     let registry = Arc::new(Registry::new(node, config));
-    let app = Arc::new(App { registry: Arc::clone(&registry), stopping: watch::Sender::new(false) });
+    let events = Arc::new(EventHub::new(Arc::clone(&registry)));
+    let app = Arc::new(App {
+        registry: Arc::clone(&registry),
+        events: Arc::clone(&events),
+        metrics: Metrics::default(),
+        stopping: watch::Sender::new(false),
+    });
+    let telling = tokio::spawn(async move { events.run().await });
     let sweep = tokio::spawn(registry::sweep(Arc::downgrade(&registry)));
     bound(address);
     let stop = async {
@@ -72,6 +83,9 @@ pub(crate) async fn run(
     server::serve(Arc::clone(&app), listener, max_connections, stop).await;
     registry.shut_down().await;
     sweep.abort();
+    telling.abort();
+    // An error is what was asked for: the task holds the registry until it has really ended.
+    let _aborted = telling.await;
     drop(app);
     // The last to hold the node closes its sessions and joins its threads.
     drop(registry);

@@ -7,9 +7,12 @@ mod api;
 mod client;
 mod cors;
 mod door;
+mod events;
 mod health;
 mod hls;
 mod media_type;
+mod metrics;
+mod openapi;
 mod pages;
 mod path;
 mod precondition;
@@ -34,7 +37,9 @@ use warp::http::Method;
 /// Answers one request.
 async fn answer(app: Arc<App>, mut request: Request) -> Reply {
     let method = request.method.clone();
-    let outcome = match path::parse(&request.path) {
+    let route = path::parse(&request.path);
+    let class = metrics::route_class(route.as_ref());
+    let outcome = match route {
         Err(error) => Err(Problem::from(error)),
         Ok(route) if method == Method::OPTIONS => options(&app, &route, &request),
         Ok(route) => dispatch(&app, route, &mut request).await,
@@ -44,6 +49,7 @@ async fn answer(app: Arc<App>, mut request: Request) -> Reply {
         reply.headers_mut().insert("connection", reply::header_value("close"));
     }
     cors::expose(reply.headers_mut());
+    app.metrics.note_answer(class, reply.status().as_u16());
     reply
 }
 
@@ -72,6 +78,10 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
         Route::Hls(stream, rest) => hls::get(app, &stream, &rest, &visitor, request),
         Route::Streams => api::list(app),
         Route::Stream(stream) => api::one(app, &stream),
+        Route::Viewers(stream) => api::viewers(app, &stream).await,
+        Route::Events => events::listen(app, request),
+        Route::OpenApi => Ok(openapi::document()),
+        Route::Metrics => metrics::metrics(app, metrics::Format::wanted(request)).await,
         Route::Page(page) => pages::page(page, request),
         Route::Asset(name) => pages::asset(&name, request),
         Route::Healthz => Ok(health::alive()),

@@ -1,3 +1,4 @@
 //! What consumes frames. Every output has the same shape: made by the stream task, fed with frames, read elsewhere.
 
+pub(crate) mod audience;
 pub(crate) mod hls;

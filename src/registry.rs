@@ -2,8 +2,10 @@
 
 use crate::broadcasts::Broadcasts;
 use crate::config::Config;
+use crate::outputs::audience::PlayerKey;
 use crate::sessions::{Bounds, EventStreamReader, Found, Kind, NoPlace, Owner, Session, Sessions};
-use crate::stream::{self, Command, NewPublisher, Status, StreamHandle};
+use crate::stream::status::Status;
+use crate::stream::{self, Command, NewPublisher, StreamHandle};
 use relay_node::{
     BroadcastInfo, Node, OfferError, PatchAnswer, PatchError, PatchRequest, PublishAnswer, PublishRequest,
     PublisherEvent, SessionId, ViewerControl, WatchAnswer, WatchError, WatchRequest,
@@ -13,7 +15,7 @@ use skywave_media::name::StreamName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 /// RTP packets that wait for a stream task: about a second of 10 Mbit/s. Beyond it packets are dropped and counted.
@@ -47,6 +49,7 @@ pub(crate) struct Registry {
     sessions: Mutex<Sessions>,
     broadcasts: Arc<Broadcasts>,
     waiting: Semaphore,
+    changed: Notify,
 }
 
 /// Holds a session's place in the registry; dropping it forgets the session and closes it on the node.
@@ -79,6 +82,7 @@ impl Registry {
             sessions: Mutex::default(),
             broadcasts: Arc::default(),
             waiting: Semaphore::new(WAITING_MAX),
+            changed: Notify::new(),
         }
     }
 
@@ -218,6 +222,23 @@ impl Registry {
         lock(&self.streams).get(stream).map(StreamHandle::hls)
     }
 
+    /// Counts an HLS player among the audience of a stream that is on air.
+    pub(crate) fn note_hls_player(&self, stream: &StreamName, player: PlayerKey) {
+        if let Some(handle) = lock(&self.streams).get(stream) {
+            handle.note_player(player);
+        }
+    }
+
+    /// Says that some stream's status has changed, or that there is one stream less.
+    pub(crate) fn note_change(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next change; changes between two calls are not missed. For one task only: it takes what it waits for.
+    pub(crate) async fn next_change(&self) {
+        self.changed.notified().await;
+    }
+
     /// What a stream does.
     pub(crate) fn status(&self, stream: &StreamName) -> Option<Arc<Status>> {
         lock(&self.streams).get(stream).map(StreamHandle::status)
@@ -236,6 +257,7 @@ impl Registry {
         }
         commands.close();
         streams.remove(stream);
+        self.note_change();
         true
     }
 

@@ -4,11 +4,14 @@
 //! is `skywave_media::ingest`, what is passed through is `skywave_media::fit`, how frames become HLS is
 //! [`crate::outputs::hls`].
 
+mod meter;
 mod plan;
 mod publisher;
-mod status;
+mod report;
+pub(crate) mod status;
 
-use crate::outputs::hls::HlsOutput;
+use crate::outputs::audience::{self, HlsAudience, PlayerKey};
+use crate::outputs::hls::{HlsOutput, hls_config};
 use crate::registry::{Registry, SessionGuard};
 use crate::worker::{Worker, WorkerEvent};
 use plan::Resume;
@@ -22,8 +25,8 @@ use skywave_media::hls::HlsView;
 use skywave_media::ingest::IngestOutput;
 use skywave_media::name::StreamName;
 use skywave_media::time::{MediaTime, Mono, UnixTime};
-pub(crate) use status::Status;
-use std::sync::Arc;
+use status::{IngestTotals, Status};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -60,12 +63,18 @@ pub(crate) struct StreamHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     status: watch::Receiver<Arc<Status>>,
     hls: watch::Receiver<Arc<HlsView>>,
+    audience: Arc<Mutex<HlsAudience>>,
 }
 
 impl StreamHandle {
     /// The newest HLS window.
     pub(crate) fn hls(&self) -> Arc<HlsView> {
         Arc::clone(&self.hls.borrow())
+    }
+
+    /// Takes note of an HLS player that has fetched something.
+    pub(crate) fn note_player(&self, player: PlayerKey) {
+        audience::lock(&self.audience).handle_request(player, relay_node::clock::now());
     }
 
     /// What the stream does.
@@ -98,6 +107,9 @@ struct Stream {
     resume: Resume,
     worker: Worker,
     hls: HlsOutput,
+    audience: Arc<Mutex<HlsAudience>>,
+    /// What the publishers before the present one have sent.
+    past: IngestTotals,
     status: watch::Sender<Arc<Status>>,
     next_status: Mono,
 }
@@ -108,7 +120,14 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
     let (now, wall) = (relay_node::clock::now(), wall_clock());
     let hls = HlsOutput::new(&registry.config().hls, plan::take_id(wall), wall);
     let (status, status_reader) = watch::channel(Arc::new(Status::starting(&name)));
-    let handle = StreamHandle { commands, status: status_reader, hls: hls.subscribe() };
+    let target_duration = hls_config(&registry.config().hls).target_duration();
+    let audience = Arc::new(Mutex::new(HlsAudience::new(Duration::from_secs(target_duration))));
+    let handle = StreamHandle {
+        commands,
+        status: status_reader,
+        hls: hls.subscribe(),
+        audience: Arc::clone(&audience),
+    };
     let stream = Stream {
         phase: Phase::Ended { until: now + STATUS_INTERVAL },
         epoch: now,
@@ -119,6 +138,8 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
         resume: Resume::default(),
         worker: Worker::new(name.clone()),
         hls,
+        audience,
+        past: IngestTotals::default(),
         status,
         next_status: now,
         name,
@@ -180,7 +201,8 @@ impl Stream {
             }
         }
         self.phase = Phase::Live;
-        self.publisher = Some(Publisher::new(new, self.epoch, now));
+        self.forget_publisher();
+        self.publisher = Some(Publisher::new(new, self.epoch, now, wall_clock()));
         self.configure_worker(now);
         self.next_status = now;
     }
@@ -223,9 +245,10 @@ impl Stream {
     /// The publisher is gone. Players stay for the grace time.
     fn detach(&mut self, reason: &str) {
         let now = relay_node::clock::now();
-        if let Some(publisher) = self.publisher.take() {
+        if let Some(publisher) = &self.publisher {
             tracing::info!(stream = %self.name, session = %publisher.session.id(), reason, "publisher gone");
         }
+        self.forget_publisher();
         self.worker.stop();
         self.hls.handle_discontinuity(now);
         self.phase =
@@ -235,7 +258,7 @@ impl Stream {
 
     fn end(&mut self, reason: &str) {
         let now = relay_node::clock::now();
-        self.publisher = None;
+        self.forget_publisher();
         self.worker.stop();
         if !matches!(self.phase, Phase::Ended { .. }) {
             tracing::info!(stream = %self.name, reason, "stream ended");
@@ -244,6 +267,13 @@ impl Stream {
         let linger = Duration::from_millis(self.registry.config().ingest.linger_ms);
         self.phase = Phase::Ended { until: now + linger };
         self.next_status = now;
+    }
+
+    /// Lets go of the publisher, but not of what it has sent.
+    fn forget_publisher(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            report::add(&mut self.past, &publisher);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -412,8 +442,9 @@ impl Stream {
     }
 
     fn refresh_status(&mut self, now: Mono) {
-        let status = Status::of(self, now);
+        let status = report::report(self, now);
         self.status.send_replace(Arc::new(status));
+        self.registry.note_change();
     }
 }
 

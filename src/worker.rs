@@ -137,6 +137,11 @@ impl Worker {
         self.run.as_ref().map(Run::pid)
     }
 
+    /// Whether the child is gone and is about to be started again.
+    pub(crate) const fn is_restarting(&self) -> bool {
+        self.restart_at.is_some()
+    }
+
     /// How often the child died and was started again.
     pub(crate) const fn restarts(&self) -> u32 {
         self.restarts

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::sessions::Owner;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use skywave_media::name::StreamName;
+use std::net::IpAddr;
 
 /// What of a key stands in a URL as it is (RFC 3986 section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -39,6 +40,11 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    /// Where this visitor is, as far back as trusted proxies tell.
+    pub(super) const fn address(&self) -> IpAddr {
+        self.client.address
+    }
+
     /// Whose a session is that this visitor opens.
     pub(super) fn owner(&self) -> Owner {
         Owner { address: self.client.address, key: self.key.clone() }

@@ -7,6 +7,7 @@ use super::door::{self, Visitor};
 use super::reply::{self, Problem, Reply};
 use super::request::Request;
 use crate::app::App;
+use crate::outputs::audience::PlayerKey;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,6 +31,8 @@ pub(super) fn get(
     request: &Request,
 ) -> Result<Reply, Problem> {
     let view = app.registry.hls(stream).ok_or_else(|| not_on_air(stream))?;
+    let player = PlayerKey::new(visitor.address(), request.header("user-agent"));
+    app.registry.note_hls_player(stream, player);
     match view.get(rest, &door::without_token(&request.query)) {
         Lookup::Found(resource) => Ok(for_visitor(resource, visitor, request)),
         Lookup::NotYet => {

@@ -26,6 +26,14 @@ pub(super) enum Route {
     Streams,
     /// `/api/v1/streams/{stream}`
     Stream(StreamName),
+    /// `/api/v1/streams/{stream}/viewers`
+    Viewers(StreamName),
+    /// `/api/v1/events`
+    Events,
+    /// `/api/v1/openapi.json`
+    OpenApi,
+    /// `/metrics`
+    Metrics,
     /// A built-in page.
     Page(Page),
     /// `/assets/{name}`
@@ -103,6 +111,10 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         ["hls", stream, rest @ ..] if !rest.is_empty() => Route::Hls(stream.parse()?, rest.join("/")),
         ["api", "v1", "streams"] => Route::Streams,
         ["api", "v1", "streams", stream] => Route::Stream(stream.parse()?),
+        ["api", "v1", "streams", stream, "viewers"] => Route::Viewers(stream.parse()?),
+        ["api", "v1", "events"] => Route::Events,
+        ["api", "v1", "openapi.json"] => Route::OpenApi,
+        ["metrics"] => Route::Metrics,
         ["healthz"] => Route::Healthz,
         ["readyz"] => Route::Readyz,
         _ => return Err(PathError::Unknown),
@@ -134,7 +146,12 @@ impl Route {
             | Self::WhepSession(stream, _)
             | Self::WhepExtra(stream, ..)
             | Self::Hls(stream, _) => Door::Stream(Action::View, stream),
-            Self::Streams | Self::Stream(_) => Door::Api,
+            Self::Streams
+            | Self::Stream(_)
+            | Self::Viewers(_)
+            | Self::Events
+            | Self::OpenApi
+            | Self::Metrics => Door::Api,
             Self::Page(_) | Self::Asset(_) | Self::Healthz | Self::Readyz => Door::Open,
         }
     }
@@ -198,6 +215,10 @@ mod tests {
             ("/hls/de%6Do/index.m3u8", Route::Hls(stream("demo"), "index.m3u8".to_owned())),
             ("/api/v1/streams", Route::Streams),
             ("/api/v1/streams/demo", Route::Stream(stream("demo"))),
+            ("/api/v1/streams/demo/viewers", Route::Viewers(stream("demo"))),
+            ("/api/v1/events", Route::Events),
+            ("/api/v1/openapi.json", Route::OpenApi),
+            ("/metrics", Route::Metrics),
             ("/healthz", Route::Healthz),
             ("/readyz", Route::Readyz),
         ];

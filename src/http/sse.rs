@@ -35,8 +35,32 @@ impl Event {
     }
 }
 
+/// An event with a number that rises, which a client sends back as `Last-Event-ID` when it connects again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Numbered {
+    pub(super) id: u64,
+    pub(super) event: Event,
+}
+
+impl From<Event> for Bytes {
+    fn from(event: Event) -> Self {
+        event.to_bytes()
+    }
+}
+
+impl From<Numbered> for Bytes {
+    fn from(Numbered { id, event }: Numbered) -> Self {
+        let mut text = format!("id: {id}\n").into_bytes();
+        text.extend_from_slice(&event.to_bytes());
+        Self::from(text)
+    }
+}
+
 /// A 200 that sends `events` as they come, until they end, the client leaves, or the server stops.
-pub(super) fn reply(app: &App, events: impl Stream<Item = Event> + Send + Sync + 'static) -> Reply {
+pub(super) fn reply<E: Into<Bytes> + 'static>(
+    app: &App,
+    events: impl Stream<Item = E> + Send + Sync + 'static,
+) -> Reply {
     let mut reply = reply::streamed(200, "text/event-stream", pieces(events, app.stopped()));
     let headers = reply.headers_mut();
     headers.insert("cache-control", reply::header_value("no-store"));
@@ -46,8 +70,8 @@ pub(super) fn reply(app: &App, events: impl Stream<Item = Event> + Send + Sync +
 }
 
 /// The body: events and, between them, keep-alive comments, of which the first comes at once and so opens the stream.
-fn pieces(
-    events: impl Stream<Item = Event> + Send + Sync + 'static,
+fn pieces<E: Into<Bytes> + 'static>(
+    events: impl Stream<Item = E> + Send + Sync + 'static,
     stopped: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> impl Stream<Item = Bytes> + Send + Sync + 'static {
     let beats = stream::unfold(tokio::time::interval(KEEP_ALIVE), |mut interval| async move {
@@ -56,7 +80,7 @@ fn pieces(
     });
     // The events' end ends the body; the beats alone would go on for ever.
     let both = stream::select_with_strategy(
-        events.map(|event| event.to_bytes()).map(Some).chain(stream::once(async { None })),
+        events.map(|event| Some(event.into())).chain(stream::once(async { None })),
         beats.map(Some),
         |_: &mut ()| stream::PollNext::Left,
     );
@@ -73,6 +97,12 @@ mod tests {
     fn an_event_is_its_name_and_its_data() {
         let event = Event { name: "active", data: "{}".to_owned() };
         assert_eq!(event.to_bytes().as_ref(), b"event: active\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_number_stands_before_the_event() {
+        let event = Event { name: "viewers", data: "{}".to_owned() };
+        assert_eq!(Bytes::from(Numbered { id: 7, event }).as_ref(), b"id: 7\nevent: viewers\ndata: {}\n\n");
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl HlsOutput {
         self.renditions.iter().any(|(one, _)| *one == kind)
     }
 
+    /// The lanes and their renditions, in the order in which they came.
+    pub(crate) fn renditions(&self) -> impl Iterator<Item = (TrackKind, &RenditionName)> {
+        self.renditions.iter().map(|(kind, name)| (*kind, name))
+    }
+
     /// Takes one H.264 or AAC frame. The error says why it cannot be packaged.
     pub(crate) fn handle_frame(&mut self, frame: Frame, now: Mono) -> Result<(), HlsError> {
         self.changed_at = now;

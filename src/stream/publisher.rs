@@ -1,6 +1,7 @@
 //! The publisher that feeds a stream now: its session, its packets, its keyframes.
 
 use super::NewPublisher;
+use super::meter::{LossMeter, Meter};
 use crate::registry::SessionGuard;
 use relay_node::PublisherEvent;
 use relay_proto::keyframe::KeyframeDemand;
@@ -8,10 +9,9 @@ use skywave_media::codec::{Format, TrackKind};
 use skywave_media::frame::Frame;
 use skywave_media::ingest::{Ingest, IngestConfig, TrackId, TrackStats};
 use skywave_media::packet::Packet;
-use skywave_media::time::Mono;
+use skywave_media::time::{Mono, UnixTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// One publisher and what has come of it.
@@ -20,6 +20,8 @@ pub(super) struct Publisher {
     pub(super) events: mpsc::Receiver<PublisherEvent>,
     pub(super) ingest: Ingest,
     pub(super) tracks: BTreeMap<TrackId, Track>,
+    /// When it began to feed the stream, on the wall clock.
+    pub(super) connected_wall: UnixTime,
 }
 
 /// One lane of the publisher.
@@ -27,44 +29,14 @@ pub(super) struct Track {
     pub(super) kind: TrackKind,
     pub(super) format: Option<Arc<Format>>,
     pub(super) meter: Meter,
+    pub(super) loss: LossMeter,
     demand: KeyframeDemand,
     pub(super) keyframe_requests: u64,
 }
 
-/// Bits and frames a second, over the last whole second or so.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Meter {
-    since: Option<Mono>,
-    bytes: u64,
-    frames: u64,
-    pub(super) bitrate_bps: u64,
-    pub(super) frames_per_second: f64,
-}
-
-impl Meter {
-    const WINDOW: Duration = Duration::from_millis(950);
-
-    fn note(&mut self, bytes: usize, now: Mono) {
-        self.since.get_or_insert(now);
-        self.bytes += bytes as u64;
-        self.frames += 1;
-    }
-
-    /// Closes the window once it is long enough; a lane that has fallen silent reads zero.
-    pub(super) fn refresh(&mut self, now: Mono) {
-        let Some(since) = self.since else { return };
-        let span = now.saturating_since(since);
-        if span >= Self::WINDOW {
-            self.bitrate_bps = (self.bytes as f64 * 8.0 / span.as_secs_f64()) as u64;
-            self.frames_per_second = self.frames as f64 / span.as_secs_f64();
-            (self.since, self.bytes, self.frames) = (Some(now), 0, 0);
-        }
-    }
-}
-
 impl Publisher {
     /// A publisher whose timeline has its zero at `epoch`.
-    pub(super) fn new(new: NewPublisher, epoch: Mono, now: Mono) -> Self {
+    pub(super) fn new(new: NewPublisher, epoch: Mono, now: Mono, wall: UnixTime) -> Self {
         let mut ingest = Ingest::new(IngestConfig::default(), epoch);
         let mut tracks = BTreeMap::new();
         for described in &new.tracks {
@@ -73,16 +45,27 @@ impl Publisher {
                 kind: described.kind,
                 format: None,
                 meter: Meter::default(),
+                loss: LossMeter::default(),
                 demand: KeyframeDemand::default(),
                 keyframe_requests: 0,
             };
             tracks.insert(described.track, track);
         }
-        Self { session: new.session, events: new.events, ingest, tracks }
+        Self { session: new.session, events: new.events, ingest, tracks, connected_wall: wall }
     }
 
     pub(super) fn handle_packet(&mut self, track: TrackId, packet: Packet) {
         self.ingest.handle_packet(track, packet);
+    }
+
+    /// Brings bitrates, frame rates and losses up to date.
+    pub(super) fn refresh_meters(&mut self, now: Mono) {
+        for (id, track) in &mut self.tracks {
+            track.meter.refresh(now);
+            if let Some(stats) = self.ingest.stats(*id) {
+                track.loss.refresh(stats.packets, stats.reorder.lost, now);
+            }
+        }
     }
 
     /// Takes note of a frame that came out of the ingest.

@@ -1,182 +1,273 @@
-//! What a stream tells of itself: the JSON of `/api/v1/streams`.
+//! What a stream tells of itself: the documents of `/api/v1/streams`, with their schemas.
+//!
+//! What belongs here: the shape of the API's answers, version 1. Fields may be added; none changes its name, its unit or its
+//! meaning. How they are filled stands in [`super::report`].
 
-use super::publisher::Publisher;
-use super::{Phase, Stream};
 use serde::Serialize;
-use skywave_media::codec::{Format, TrackKind};
-use skywave_media::fit::VideoPlan;
-use skywave_media::ingest::TrackStats;
 use skywave_media::name::StreamName;
-use skywave_media::time::Mono;
+use utoipa::ToSchema;
 
-/// One stream, as the API shows it.
-#[derive(Debug, Clone, Serialize)]
+/// One stream. Brought up to date once a second, and at once when its publisher or its state changes.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Stream)]
 pub(crate) struct Status {
-    name: StreamName,
-    /// `starting`, `live`, `waiting` (for its publisher to return) or `ended`.
-    state: &'static str,
-    /// When the take began, in RFC 3339.
-    since: Option<String>,
-    video: Option<Video>,
-    audio: Option<Audio>,
-    output: Option<Output>,
-    publisher: Option<PublisherStatus>,
-    worker: Option<WorkerStatus>,
-    /// The multivariant playlist.
-    hls: String,
+    /// Stream name.
+    #[schema(value_type = String, example = "demo", pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    pub(crate) name: StreamName,
+    pub(crate) state: State,
+    /// When the present take began (RFC 3339); null before the first publisher.
+    #[schema(required = true, format = DateTime)]
+    pub(crate) since: Option<String>,
+    /// Who feeds the stream; null while nobody does.
+    #[schema(required = true)]
+    pub(crate) publisher: Option<PublisherStatus>,
+    /// The publisher's video track; null without one, and until its first frame has come.
+    #[schema(required = true)]
+    pub(crate) video: Option<Video>,
+    /// The publisher's audio track; null without one, and until its first frame has come.
+    #[schema(required = true)]
+    pub(crate) audio: Option<Audio>,
+    pub(crate) ingest: IngestTotals,
+    /// What goes out over HLS; null while nobody feeds the stream.
+    #[schema(required = true)]
+    pub(crate) output: Option<Output>,
+    pub(crate) worker: WorkerStatus,
+    pub(crate) viewers: Viewers,
+    /// The renditions of the HLS output.
+    pub(crate) renditions: Vec<Rendition>,
+    /// Path of the HLS multivariant playlist.
+    #[schema(example = "/hls/demo/index.m3u8")]
+    pub(crate) hls: String,
+    /// Path of the WHEP endpoint.
+    #[schema(example = "/whep/demo")]
+    pub(crate) whep: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Video {
-    codec: &'static str,
-    width: u32,
-    height: u32,
-    fps: f64,
-    bitrate_bps: u64,
-    keyframe_requests: u64,
-    #[serde(flatten)]
-    counters: Counters,
+/// Where a stream is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = StreamState)]
+pub(crate) enum State {
+    /// Its first publisher has connected this moment.
+    Starting,
+    /// A publisher feeds it.
+    Live,
+    /// The publisher is gone and may return within the grace time; viewers stay.
+    Waiting,
+    /// It has ended; its last segments can still be fetched.
+    Ended,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Audio {
-    codec: &'static str,
-    channels: u16,
-    sample_rate: u32,
-    bitrate_bps: u64,
-    #[serde(flatten)]
-    counters: Counters,
+/// The publisher of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Publisher)]
+pub(crate) struct PublisherStatus {
+    /// First eight digits of the session's name, as they stand in the log. The whole name is a key and never shown.
+    #[schema(example = "1f0c9a7e")]
+    pub(crate) session: String,
+    /// When it connected (RFC 3339).
+    #[schema(format = DateTime)]
+    pub(crate) connected_since: String,
 }
 
-/// Packets and frames of one lane since the publisher came.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct Counters {
-    packets: u64,
-    packets_lost: u64,
-    frames: u64,
-    frames_dropped: u64,
-    keyframes: u64,
+/// A published video track. Counts begin when its publisher connects.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Video {
+    /// Codec by its name in SDP: `VP8`, `VP9`, `H264`, `AV1`.
+    pub(crate) codec: &'static str,
+    /// Width of the picture, in pixels.
+    pub(crate) width: u32,
+    /// Height of the picture, in pixels.
+    pub(crate) height: u32,
+    /// Frames per second, over the last second.
+    pub(crate) fps: f64,
+    /// Bits per second of coded frames, over the last second.
+    pub(crate) bitrate_bps: u64,
+    /// Share of packets lost for good (no retransmission helped) over the last five seconds, 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    pub(crate) loss_fraction: f64,
+    /// RTP packets received.
+    pub(crate) packets: u64,
+    /// Payload of these packets, in bytes.
+    pub(crate) payload_bytes: u64,
+    /// RTP packets that never came, not even when asked for again.
+    pub(crate) packets_lost: u64,
+    /// Whole frames.
+    pub(crate) frames: u64,
+    /// Frames with a hole, or before a keyframe.
+    pub(crate) frames_dropped: u64,
+    /// Keyframes among the frames.
+    pub(crate) keyframes: u64,
+    /// Keyframes asked for: at most one a second, however many viewers join.
+    pub(crate) keyframe_requests: u64,
+    /// Layers that the publisher sends, best last; one without simulcast.
+    pub(crate) layers: Vec<Layer>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Output {
-    /// `passthrough`, `transcode` or null while nothing is decided.
-    video: Option<&'static str>,
-    width: Option<u32>,
-    height: Option<u32>,
+/// A published audio track. Counts begin when its publisher connects.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Audio {
+    /// Codec by its name in SDP: `opus`.
+    pub(crate) codec: &'static str,
+    /// Channels.
+    pub(crate) channels: u16,
+    /// Samples per second.
+    pub(crate) sample_rate: u32,
+    /// Bits per second of coded frames, over the last second.
+    pub(crate) bitrate_bps: u64,
+    /// Share of packets lost for good (no retransmission helped) over the last five seconds, 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    pub(crate) loss_fraction: f64,
+    /// RTP packets received.
+    pub(crate) packets: u64,
+    /// Payload of these packets, in bytes.
+    pub(crate) payload_bytes: u64,
+    /// RTP packets that never came, not even when asked for again.
+    pub(crate) packets_lost: u64,
+    /// Whole frames.
+    pub(crate) frames: u64,
+    /// Frames with a hole.
+    pub(crate) frames_dropped: u64,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct PublisherStatus {
-    session: String,
+/// One layer of a simulcast video track.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Layer {
+    /// The publisher's name for it (`a=rid`), or the number of its source.
+    pub(crate) rid: String,
+    /// Codec by its name in SDP.
+    pub(crate) codec: &'static str,
+    /// Bits per second, over the last second.
+    pub(crate) bitrate_bps: u64,
+    /// Whether packets of it came within the last second.
+    pub(crate) active: bool,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct WorkerStatus {
-    pid: u32,
-    restarts: u32,
-    frames_dropped: u64,
-    pictures_decoded: u64,
-    pictures_repeated: u64,
-    decoder_restarts: u64,
+/// What all publishers of a stream have sent since the stream was made. These counts never go down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub(crate) struct IngestTotals {
+    /// Publishers that fed the stream, one after the other.
+    pub(crate) publishers: u64,
+    /// RTP packets received.
+    pub(crate) packets: u64,
+    /// Payload of these packets, in bytes.
+    pub(crate) payload_bytes: u64,
+    /// RTP packets that never came, not even when asked for again.
+    pub(crate) packets_lost: u64,
+    /// Video frames dropped: with a hole, or before a keyframe.
+    pub(crate) frames_dropped: u64,
+    /// Keyframes asked for.
+    pub(crate) keyframe_requests: u64,
+}
+
+/// What is made of the publisher's video for HLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Output {
+    /// Null without video, and while nothing is decided.
+    #[schema(required = true)]
+    pub(crate) video: Option<VideoPath>,
+    /// Width of the outgoing picture, in pixels.
+    #[schema(required = true)]
+    pub(crate) width: Option<u32>,
+    /// Height of the outgoing picture, in pixels.
+    #[schema(required = true)]
+    pub(crate) height: Option<u32>,
+}
+
+/// How video goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VideoPath {
+    /// As the publisher sends it.
+    Passthrough,
+    /// Decoded and encoded again.
+    Transcode,
+}
+
+/// The child process that decodes and encodes a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Worker)]
+pub(crate) struct WorkerStatus {
+    pub(crate) state: WorkerState,
+    /// Its process id while it runs.
+    #[schema(required = true)]
+    pub(crate) pid: Option<u32>,
+    /// How often it died and was started again since the stream was made.
+    pub(crate) restarts: u32,
+    /// Source frames dropped because it could not follow.
+    pub(crate) frames_dropped: u64,
+    /// Pictures the present process has decoded.
+    pub(crate) pictures_decoded: u64,
+    /// Pictures the present process has shown again because none came in time.
+    pub(crate) pictures_repeated: u64,
+    /// Decoders that the present process has replaced.
+    pub(crate) decoder_restarts: u64,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkerState {
+    /// Nothing is to be decoded or encoded; there is no process.
+    Idle,
+    /// The process runs.
+    Running,
+    /// The process has died and is about to be started again.
+    Restarting,
+}
+
+/// Viewers by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub(crate) struct Viewers {
+    /// WebRTC viewers that are connected.
+    pub(crate) webrtc: usize,
+    /// HLS players: distinct pairs of address and user agent that fetched anything of the stream within the last three
+    /// target durations. Players behind one address with the same user agent count once, and so does a cache.
+    pub(crate) hls: usize,
+}
+
+/// One rendition of the HLS output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Rendition {
+    /// Its name: `source`, `audio`.
+    pub(crate) name: String,
+    /// `video` or `audio`.
+    pub(crate) kind: &'static str,
+    /// Path of its media playlist.
+    #[schema(example = "/hls/demo/source/index.m3u8")]
+    pub(crate) hls: String,
 }
 
 impl Status {
     /// A stream whose publisher has just connected.
-    pub(super) fn starting(name: &StreamName) -> Self {
+    pub(crate) fn starting(name: &StreamName) -> Self {
         Self {
             name: name.clone(),
-            state: "starting",
+            state: State::Starting,
             since: None,
+            publisher: None,
             video: None,
             audio: None,
+            ingest: IngestTotals::default(),
             output: None,
-            publisher: None,
-            worker: None,
+            worker: WorkerStatus {
+                state: WorkerState::Idle,
+                pid: None,
+                restarts: 0,
+                frames_dropped: 0,
+                pictures_decoded: 0,
+                pictures_repeated: 0,
+                decoder_restarts: 0,
+            },
+            viewers: Viewers::default(),
+            renditions: Vec::new(),
             hls: format!("/hls/{name}/index.m3u8"),
+            whep: format!("/whep/{name}"),
         }
     }
 
-    /// What `stream` does now.
-    pub(super) fn of(stream: &mut Stream, now: Mono) -> Self {
-        let state = match stream.phase {
-            Phase::Live => "live",
-            Phase::Waiting { .. } => "waiting",
-            Phase::Ended { .. } => "ended",
-        };
-        if let Some(publisher) = &mut stream.publisher {
-            publisher.tracks.values_mut().for_each(|track| track.meter.refresh(now));
-        }
-        let publisher = stream.publisher.as_ref();
-        let video = publisher.and_then(video);
-        let output = Output {
-            video: stream.plan.map(|plan| match plan {
-                VideoPlan::Passthrough => "passthrough",
-                VideoPlan::Transcode { .. } => "transcode",
-            }),
-            width: output_size(stream.plan, video.as_ref()).map(|(width, _)| width),
-            height: output_size(stream.plan, video.as_ref()).map(|(_, height)| height),
-        };
-        let counters = stream.worker.counters();
-        Self {
-            state,
-            since: Some(skywave_media::hls::date_time(stream.epoch_wall)),
-            audio: publisher.and_then(audio),
-            output: publisher.map(|_| output),
-            publisher: publisher.map(|p| PublisherStatus { session: p.session.id().to_string() }),
-            worker: stream.worker.pid().map(|pid| WorkerStatus {
-                pid,
-                restarts: stream.worker.restarts(),
-                frames_dropped: stream.worker.dropped() + counters.frames_dropped,
-                pictures_decoded: counters.pictures_decoded,
-                pictures_repeated: counters.pictures_repeated,
-                decoder_restarts: counters.decoder_restarts,
-            }),
-            video,
-            ..Self::starting(&stream.name)
-        }
+    /// Whether all but the viewers is the same.
+    pub(crate) fn is_same_but_for_viewers(&self, other: &Self) -> bool {
+        *self == Self { viewers: self.viewers, ..other.clone() }
     }
-}
-
-fn output_size(plan: Option<VideoPlan>, source: Option<&Video>) -> Option<(u32, u32)> {
-    match plan? {
-        VideoPlan::Transcode { width, height } => Some((width, height)),
-        VideoPlan::Passthrough => source.map(|v| (v.width, v.height)),
-    }
-}
-
-fn video(publisher: &Publisher) -> Option<Video> {
-    let (track, stats) = publisher.lane(TrackKind::Video)?;
-    let Some(Format::Video(format)) = track.format.as_deref() else { return None };
-    Some(Video {
-        codec: format.codec.rtp_name(),
-        width: format.width,
-        height: format.height,
-        fps: (track.meter.frames_per_second * 10.0).round() / 10.0,
-        bitrate_bps: track.meter.bitrate_bps,
-        keyframe_requests: track.keyframe_requests,
-        counters: counters(stats),
-    })
-}
-
-fn audio(publisher: &Publisher) -> Option<Audio> {
-    let (track, stats) = publisher.lane(TrackKind::Audio)?;
-    let Some(Format::Audio(format)) = track.format.as_deref() else { return None };
-    Some(Audio {
-        codec: format.codec.rtp_name(),
-        channels: format.channels,
-        sample_rate: format.sample_rate,
-        bitrate_bps: track.meter.bitrate_bps,
-        counters: counters(stats),
-    })
-}
-
-fn counters(stats: Option<TrackStats>) -> Counters {
-    stats.map_or_else(Counters::default, |s| Counters {
-        packets: s.packets,
-        packets_lost: s.reorder.lost,
-        frames: s.frames,
-        frames_dropped: s.frames_dropped,
-        keyframes: s.keyframes,
-    })
 }
