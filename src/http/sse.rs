@@ -129,7 +129,7 @@ mod tests {
     async fn a_body_without_news_is_kept_alive_until_the_server_stops() {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
-        let mut body = Box::pin(pieces(stream::pending(), stopped));
+        let mut body = Box::pin(pieces(stream::pending::<Event>(), stopped));
         assert_eq!(body.next().await.as_deref(), Some(&b":\n\n"[..]));
         stop.send(()).unwrap();
         assert_eq!(body.next().await, None);
