@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the binary, and which part of it answers.
 
+mod bench;
 mod publish;
 
 use crate::config::Config;
@@ -26,6 +27,9 @@ enum Command {
     Serve(ServeArgs),
     /// Publish a test pattern, a file, a camera or an RTSP source to a WHIP URL.
     Publish(Box<publish::PublishArgs>),
+    /// Put load on a server and measure it: many WebRTC viewers, or a cheap publisher.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -92,6 +96,7 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve(&args),
         Command::Publish(args) => publish::run(*args),
+        Command::Bench(command) => bench::run(command),
         Command::Config(command) => config(command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),
         Command::Worker { check: false, .. } => crate::worker::child_main(),
