@@ -1,4 +1,5 @@
 //! The load tools against a server that is not ours.
+#![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
 mod server;
 

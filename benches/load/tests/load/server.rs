@@ -1,6 +1,5 @@
 //! A WHEP and WHIP server of a few lines, for one test each: str0m with its own SDP, one thread and one socket a session. Nothing of
 //! the project's own server is in it.
-#![allow(clippy::unwrap_used, reason = "a test's helper: what goes wrong here is the test's failure")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
