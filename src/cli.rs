@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the binary, and which part of it answers.
 
+mod bench;
 mod publish;
 mod token;
 
@@ -27,6 +28,9 @@ enum Command {
     Serve(ServeArgs),
     /// Publish a test pattern, a file, a camera or an RTSP source to a WHIP URL.
     Publish(Box<publish::PublishArgs>),
+    /// Put load on a server and measure it: many WebRTC viewers, or a cheap publisher.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -96,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve(&args),
         Command::Publish(args) => publish::run(*args),
+        Command::Bench(command) => bench::run(command),
         Command::Config(command) => config(command),
         Command::Token(command) => token::run(&command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),

@@ -229,8 +229,22 @@ fn size(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| format!("`{text}` is not a size such as 1280x720"))
 }
 
+/// `800k`, `1.5M`, or a bare number of bits per second.
+pub(super) fn size_of_bits(text: &str) -> Result<u64, String> {
+    let (number, scale) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
+        _ => (text, 1.0),
+    };
+    let bits = number.parse::<f64>().map(|n| n * scale);
+    bits.ok()
+        .filter(|bits| (1.0..1e9).contains(bits))
+        .map(|bits| bits as u64)
+        .ok_or_else(|| format!("`{text}` is not a bitrate such as 800k or 1.5M"))
+}
+
 /// `90s`, `1500ms`, `2m`, or a bare number of seconds.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let scale = match unit {
@@ -265,6 +279,13 @@ mod tests {
         assert_eq!(time("7"), Ok(Duration::from_secs(7)));
         for wrong in ["", "s", "-1s", "5y", "1e400"] {
             assert!(time(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(
+            (size_of_bits("1.5M"), size_of_bits("800k"), size_of_bits("64")),
+            (Ok(1_500_000), Ok(800_000), Ok(64))
+        );
+        for wrong in ["", "M", "0", "-1k", "2G"] {
+            assert!(size_of_bits(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(size("640x360"), Ok((640, 360)));
         assert!(size("640").is_err());
