@@ -20,6 +20,7 @@ pub mod hls;
 pub mod ingest;
 pub mod name;
 pub mod packet;
+pub mod packetize;
 pub mod reorder;
 pub mod time;
 pub mod timeline;
