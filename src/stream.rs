@@ -17,7 +17,7 @@ use crate::worker::{Worker, WorkerEvent};
 use plan::Resume;
 use publisher::Publisher;
 use relay_node::clock::ClockPair;
-use relay_node::{PublisherEvent, TrackDescription};
+use relay_node::{PublisherEvent, RenditionFeed, TrackDescription};
 use skywave_media::codec::TrackKind;
 use skywave_media::fit::{OutputPlanner, VideoPlan};
 use skywave_media::frame::Frame;
@@ -107,6 +107,8 @@ struct Stream {
     resume: Resume,
     worker: Worker,
     hls: HlsOutput,
+    /// What the worker encodes, for WebRTC viewers that cannot decode what is published.
+    rendition: RenditionFeed,
     audience: Arc<Mutex<HlsAudience>>,
     /// What the publishers before the present one have sent.
     past: IngestTotals,
@@ -138,6 +140,7 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
         resume: Resume::default(),
         worker: Worker::new(name.clone()),
         hls,
+        rendition: registry.node().rendition(name.as_str()),
         audience,
         past: IngestTotals::default(),
         status,
@@ -263,6 +266,7 @@ impl Stream {
         if !matches!(self.phase, Phase::Ended { .. }) {
             tracing::info!(stream = %self.name, reason, "stream ended");
             self.hls.end(now);
+            self.registry.node().end_broadcast(self.name.as_str());
         }
         let linger = Duration::from_millis(self.registry.config().ingest.linger_ms);
         self.phase = Phase::Ended { until: now + linger };
@@ -287,6 +291,7 @@ impl Stream {
                 let wanted = frame.kind() == TrackKind::Audio
                     || matches!(self.plan, Some(VideoPlan::Transcode { .. }));
                 if wanted {
+                    self.offer_rendition(&frame, now);
                     self.output(frame, now);
                 }
             }
@@ -388,6 +393,15 @@ impl Stream {
         }
         tracing::debug!(stream = %self.name, session = %publisher.session.id(), ?config, at = ?now, "worker configured");
         self.worker.configure(config);
+    }
+
+    /// Viewers get pictures as the worker makes them; passed-through ones they have from the publisher's own packets.
+    fn offer_rendition(&mut self, frame: &Frame, now: Mono) {
+        if frame.kind() == TrackKind::Video
+            && let Err(error) = self.rendition.push(frame, self.epoch, now)
+        {
+            tracing::debug!(stream = %self.name, %error, "a frame cannot be sent to WebRTC viewers");
+        }
     }
 
     /// A frame of an output rendition: to every output.

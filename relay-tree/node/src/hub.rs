@@ -44,7 +44,6 @@ pub(crate) struct Broadcast {
     /// Viewers' sessions, connected or on their way.
     places: AtomicUsize,
     next_source: AtomicU32,
-    ended: AtomicBool,
     described: Mutex<Described>,
 }
 
@@ -114,7 +113,6 @@ impl Hub {
             }
         };
         if let Some(broadcast) = ended {
-            broadcast.ended.store(true, Ordering::Release);
             for port in &*self.ports {
                 port.send(Command::EndBroadcast(Arc::clone(&broadcast)));
             }
@@ -148,7 +146,6 @@ impl Broadcast {
             viewers: AtomicUsize::new(0),
             places: AtomicUsize::new(0),
             next_source: AtomicU32::new(1),
-            ended: AtomicBool::new(false),
             described: Mutex::default(),
         }
     }
@@ -164,6 +161,11 @@ impl Broadcast {
     /// Whether this publisher's packets count.
     pub(crate) fn is_fed_by(&self, publisher: u64) -> bool {
         self.publisher.load(Ordering::Acquire) == publisher
+    }
+
+    /// The number of the publisher that feeds it; 0 for none.
+    pub(crate) fn publisher(&self) -> u64 {
+        self.publisher.load(Ordering::Acquire)
     }
 
     /// The publisher is gone, unless another one has taken over.
@@ -182,11 +184,6 @@ impl Broadcast {
     /// The thread that has the history.
     pub(crate) fn home(&self) -> usize {
         self.home.load(Ordering::Acquire)
-    }
-
-    /// Whether it is over, and its viewers are to go.
-    pub(crate) fn is_over(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
     }
 
     /// Whether `thread` has viewers.

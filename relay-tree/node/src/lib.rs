@@ -33,6 +33,7 @@ mod node;
 mod offer;
 mod peer;
 mod publisher;
+mod rendition;
 mod rtcp;
 mod sdp;
 mod socket;
@@ -53,6 +54,7 @@ pub use error::{NodeError, OfferError};
 pub use id::{BadSessionId, SessionId};
 pub use node::Node;
 pub use publisher::{CloseReason, PublishAnswer, PublishRequest, PublisherEvent, TrackDescription};
+pub use rendition::RenditionFeed;
 pub use stats::{NodeStats, ThreadStats};
 pub use viewing::{
     BroadcastInfo, LayerChoice, LayerInfo, PatchAnswer, PatchError, PatchRequest, ViewerControl, ViewerStats,

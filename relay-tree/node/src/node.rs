@@ -12,6 +12,7 @@ use crate::id::{SessionId, random_hex};
 use crate::offer::{self, Offer, Role};
 use crate::peer::{EventSink, Opening, Peer, PeerDefaults};
 use crate::publisher::{PublishAnswer, PublishRequest, TrackDescription};
+use crate::rendition::RenditionFeed;
 use crate::socket::{self, Buffers, MediaSocket};
 use crate::stats::NodeStats;
 use crate::tcp::TcpSide;
@@ -267,6 +268,11 @@ impl Node {
     /// happens while a publisher feeds it.
     pub fn end_broadcast(&self, stream: &str) {
         self.hub.end(stream);
+    }
+
+    /// Takes H.264 frames of a stream for viewers that cannot decode what is published.
+    pub fn rendition(&self, stream: &str) -> RenditionFeed {
+        RenditionFeed::new(self.hub.clone(), stream)
     }
 
     /// The viewers of a stream. Asks every thread, so it takes a turn of their loops.

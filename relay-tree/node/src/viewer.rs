@@ -21,6 +21,8 @@ use crate::viewing::{LayerChoice, ViewerControl, ViewerStats};
 use crate::wire::Wire;
 use lane::{Lane, Sending};
 use relay_proto::continuity::SourceId;
+use relay_proto::estimate::BandwidthEstimate;
+use relay_proto::follow::{Follow, Layer, LayerPolicy, Wish};
 use skywave_media::codec::TrackKind;
 use skywave_media::time::Mono;
 use std::sync::Arc;
@@ -53,6 +55,8 @@ pub(crate) struct Viewer {
     pub(crate) broadcast: Arc<Broadcast>,
     link: Link,
     lanes: Vec<Lane>,
+    estimate: BandwidthEstimate,
+    policy: LayerPolicy,
     layer: LayerChoice,
     /// Version of the sources that the lanes were chosen from.
     seen_version: Option<u32>,
@@ -98,6 +102,8 @@ impl Viewer {
             broadcast,
             link,
             lanes,
+            estimate: BandwidthEstimate::default(),
+            policy: LayerPolicy::default(),
             layer: LayerChoice::Automatic,
             seen_version: None,
             missing: Vec::new(),
@@ -119,11 +125,6 @@ impl Viewer {
     /// The ICE user fragments it may be asked for by.
     pub(crate) fn ufrags(&self) -> Vec<String> {
         self.link.ice.ufrags().map(str::to_owned).collect()
-    }
-
-    /// Whether ICE and DTLS were ever done.
-    pub(crate) const fn is_connected(&self) -> bool {
-        self.connected.is_some()
     }
 
     /// Why the session is over, once it is.
@@ -188,6 +189,9 @@ impl Viewer {
         if now >= self.policy_due {
             self.policy_due = now + POLICY_INTERVAL;
             self.resends_left = MAX_RESENDS;
+            self.estimate.handle_timeout(mono);
+            self.policy.handle_timeout(mono);
+            self.weigh(mono);
             self.choose(sources, mono);
         }
         if now >= self.report_due {
@@ -255,7 +259,10 @@ impl Viewer {
                 let lane = self.lanes.iter().find(|l| l.ssrc == ssrc || l.kind == TrackKind::Video);
                 self.demands.extend(lane.and_then(Lane::shows));
             }
-            Feedback::Remb { bps: _ } => {}
+            Feedback::Remb { bps } => {
+                self.estimate.handle_remb(bps, now);
+                self.weigh(now);
+            }
             // Browsers never say so by RTCP; what does, has left.
             Feedback::Goodbye => self.finish(CloseReason::PeerClosed),
         }
@@ -272,6 +279,8 @@ impl Viewer {
         lane.handle_report();
         if lane.kind == TrackKind::Video || self.lanes.len() == 1 {
             self.loss = f64::from(report.fraction_lost) / 256.0;
+            self.estimate.handle_report(report.fraction_lost, now);
+            self.weigh(now);
         }
         if report.last_report != 0 {
             // RFC 3550 section 6.4.1: all three are the middle bits of NTP times, 1/65536 s.
@@ -283,53 +292,65 @@ impl Viewer {
         }
     }
 
+    /// Tells the policy what is known of the viewer's way.
+    fn weigh(&mut self, now: Mono) {
+        while let Some(outlook) = self.estimate.poll_outlook() {
+            self.policy.handle_outlook(outlook, now);
+        }
+        if self.policy.poll_keyframe_demand() {
+            let video = self.lanes.iter().find(|l| l.kind == TrackKind::Video);
+            self.demands.extend(video.and_then(Lane::shows));
+        }
+    }
+
     /// Decides which source each lane shows.
     fn choose(&mut self, sources: &Sources, now: Mono) {
-        if self.seen_version == Some(sources.version()) && !self.has_layers(sources) {
-            return;
-        }
         self.seen_version = Some(sources.version());
         for index in 0..self.lanes.len() {
-            let Some(source) = self.best(index, sources, now) else { continue };
+            let chosen = match self.lanes[index].kind {
+                TrackKind::Audio => self.newest_sound(index, sources),
+                TrackKind::Video => self.best_picture(index, sources, now),
+            };
+            let Some(source) = chosen else { continue };
             let lane = &mut self.lanes[index];
-            if lane.wanted() == Some(source.info.id) && (lane.shows().is_some() || lane.muted) {
+            let asked_before = lane.wanted() == Some(source.info.id);
+            if asked_before && (lane.shows().is_some() || lane.muted) {
                 continue;
             }
-            let asked_before = lane.wanted() == Some(source.info.id);
             if lane.want(source, sources, now) && !asked_before {
                 self.demands.push(source.info.id);
             }
         }
     }
 
-    fn has_layers(&self, sources: &Sources) -> bool {
-        sources.iter().filter(|s| s.info.kind == TrackKind::Video && !s.info.rendition).count() > 1
-            || self.lanes.iter().any(|l| l.shows().is_none())
+    fn newest_sound<'a>(&self, lane: usize, sources: &'a Sources) -> Option<&'a FeedSource> {
+        let lane = &self.lanes[lane];
+        sources.iter().filter(|s| s.info.kind == lane.kind && lane.takes(s.info.codec)).last()
     }
 
-    /// The source that a lane should show: what is published, where the viewer can decode it, otherwise the rendition.
-    fn best<'a>(&mut self, lane: usize, sources: &'a Sources, now: Mono) -> Option<&'a FeedSource> {
+    /// What is published, where the viewer can decode it, in the layer that its way carries; otherwise the rendition.
+    fn best_picture<'a>(&mut self, lane: usize, sources: &'a Sources, now: Mono) -> Option<&'a FeedSource> {
         let lane = &self.lanes[lane];
         let fits = |s: &&FeedSource| s.info.kind == lane.kind && lane.takes(s.info.codec);
-        if lane.kind == TrackKind::Audio {
-            return sources.iter().filter(fits).last();
-        }
         let mut layers: Vec<&FeedSource> =
             sources.iter().filter(fits).filter(|s| !s.info.rendition).collect();
         if layers.is_empty() {
-            return sources.iter().filter(fits).find(|s| s.info.rendition);
+            layers = sources.iter().filter(fits).collect();
         }
         // A layer that the publisher has switched off is no choice, unless all are.
         if layers.iter().any(|s| s.bitrate_bps(now) > 0) {
-            layers.retain(|s| s.bitrate_bps(now) > 0 || lane.shows() == Some(s.info.id));
+            layers.retain(|s| s.bitrate_bps(now) > 0);
         }
-        layers.sort_by_key(|s| (s.bitrate_bps(now), s.info.id));
-        if let LayerChoice::Rid(rid) = &self.layer
-            && let Some(layer) = layers.iter().find(|s| s.info.name == *rid)
-        {
-            return Some(layer);
-        }
-        layers.last().copied()
+        let wish = match &self.layer {
+            LayerChoice::Automatic => None,
+            LayerChoice::Rid(rid) => layers.iter().find(|s| s.info.name == *rid),
+        };
+        self.policy.handle_wish(wish.map_or(Wish::Automatic, |s| Wish::Fixed(s.info.id)), now);
+        let known: Vec<Layer> =
+            layers.iter().map(|s| Layer { source: s.info.id, bitrate_bps: s.bitrate_bps(now) }).collect();
+        self.policy.handle_layers(&known, now);
+        let target = self.policy.target();
+        layers.iter().find(|s| Some(s.info.id) == target).or(layers.last()).copied()
     }
 
     fn report(&mut self, sources: &Sources, now: Mono, out: &mut Vec<Outgoing>) {
@@ -354,7 +375,7 @@ impl Viewer {
             self.choose(sources, now);
         }
         let Some((path, srtp)) = self.link.media() else { return };
-        let before: u64 = self.lanes.iter().map(|l| l.packets + l.retransmitted).sum();
+        let before = sent(&self.lanes);
         let mut sending = Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now), now };
         for (lane, seq) in self.missing.drain(..) {
             self.resends_left = self.resends_left.saturating_sub(1);
@@ -365,7 +386,15 @@ impl Viewer {
         }
         for packet in fresh {
             for lane in self.lanes.iter_mut().filter(|l| l.kind == packet.kind) {
-                lane.handle_packet(packet, &mut sending);
+                let shown = lane.shows();
+                if packet.keyframe && shown == Some(packet.source) {
+                    self.policy.handle_keyframe(now);
+                }
+                let follows = lane.kind == TrackKind::Audio || self.policy.follow() == Follow::Send;
+                lane.handle_packet(packet, follows, &mut sending);
+                if lane.kind == TrackKind::Video && lane.shows() != shown {
+                    self.policy.handle_switched(packet.source, now);
+                }
             }
         }
         for lane in &mut self.lanes {
@@ -374,8 +403,9 @@ impl Viewer {
             }
         }
         sending.egress.flush(path, sending.wire);
-        let after: u64 = self.lanes.iter().map(|l| l.packets + l.retransmitted).sum();
-        Counters::add(&self.counters.packets_out, after - before);
+        let after = sent(&self.lanes);
+        Counters::add(&self.counters.packets_out, after.0 - before.0);
+        self.estimate.handle_sent((after.1 - before.1) as usize, now);
     }
 
     /// Whether it waits for a turn that no packet brings: something to send again, or to catch up with.
@@ -402,7 +432,7 @@ impl Viewer {
             retransmitted: self.lanes.iter().map(|l| l.retransmitted).sum(),
             loss: self.loss,
             round_trip: self.round_trip,
-            estimate_bps: None,
+            estimate_bps: self.estimate.estimate_bps(),
             layer: shown.filter(|s| !s.info.rendition).map(|s| s.info.name.clone()),
             video: video.and_then(Lane::codec),
         })
@@ -416,6 +446,11 @@ impl Drop for Viewer {
         }
         self.broadcast.leave_place();
     }
+}
+
+/// Packets and bytes of payload sent so far.
+fn sent(lanes: &[Lane]) -> (u64, u64) {
+    lanes.iter().fold((0, 0), |(packets, bytes), lane| (packets + lane.packets, bytes + lane.bytes()))
 }
 
 /// The wall clock as NTP writes it (RFC 5905 section 6): 32.32 fixed point since 1900.

@@ -35,8 +35,8 @@ pub(crate) struct Lane {
     /// What it is to show from that source's next keyframe on.
     wanted: Option<SourceId>,
     pub(crate) muted: bool,
-    /// Pictures are left out until a keyframe that comes at this time or later: the viewer cannot follow.
-    skip_until: Option<Mono>,
+    /// Pictures are being left out, because the viewer cannot follow; what comes next is a keyframe.
+    skipping: bool,
     /// The viewer has reported on this lane, so it knows it by its SSRC.
     known: bool,
     rtx_index: u64,
@@ -62,7 +62,6 @@ pub(crate) struct Sending<'a> {
     pub(crate) path: Path,
     /// 24 bits of seconds, 6.18 fixed point.
     pub(crate) send_time: u32,
-    pub(crate) now: Mono,
 }
 
 impl Lane {
@@ -88,7 +87,7 @@ impl Lane {
             current: None,
             wanted: None,
             muted: false,
-            skip_until: None,
+            skipping: false,
             known: false,
             rtx_index: u64::from(rand::random::<u16>() >> 1),
             packets: 0,
@@ -144,7 +143,7 @@ impl Lane {
         let Some(first) = source.get(start.first) else { return false };
         self.rewriter.start_compressed(&first.input(), start.live_timestamp);
         self.current = Some(Showing { source: first.source, codec: first.codec, cursor: Some(start.first) });
-        self.skip_until = None;
+        self.skipping = false;
         true
     }
 
@@ -153,16 +152,16 @@ impl Lane {
         self.current = None;
     }
 
-    /// Leaves pictures out until a keyframe that comes at `from` or later.
-    pub(crate) const fn skip_until(&mut self, from: Mono) {
-        if self.skip_until.is_none() {
-            self.skip_until = Some(from);
-        }
-    }
-
-    /// A packet has arrived at this thread; the lane sends it if it is its turn.
-    pub(crate) fn handle_packet(&mut self, packet: &FeedPacket, sending: &mut Sending<'_>) {
+    /// A packet has arrived at this thread; the lane sends it if it is its turn. `follows`: the viewer can follow.
+    pub(crate) fn handle_packet(&mut self, packet: &FeedPacket, follows: bool, sending: &mut Sending<'_>) {
         if self.muted {
+            return;
+        }
+        if !follows {
+            self.skipping = true;
+            if let Some(showing) = &mut self.current {
+                showing.cursor = None;
+            }
             return;
         }
         if self.shows() != Some(packet.source) {
@@ -174,11 +173,11 @@ impl Lane {
             }
             self.switch_to(packet);
         }
-        if let Some(from) = self.skip_until {
-            if !packet.keyframe || packet.arrival < from {
+        if self.skipping {
+            if !packet.keyframe {
                 return;
             }
-            self.skip_until = None;
+            self.skipping = false;
             self.switch_to(packet);
         }
         // What the cursor has yet to reach goes out in its turn.
