@@ -205,6 +205,16 @@ fn a_switch_nobody_used_is_as_if_it_had_not_been() {
     assert_eq!(lane.original(0), Some((SourceId(1), 0)));
 }
 
+#[test]
+fn sources_that_follow_each_other_in_no_time_are_a_millisecond_apart() {
+    let mut lane = LaneRewriter::new(0, 500, VIDEO);
+    for source in 0..4 {
+        let first = packet(source, 9, 7 * source, 100 - u64::from(source));
+        lane.switch(&first);
+        assert_eq!(lane.rewrite(&first).unwrap().timestamp, 500 + 90 * source);
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Segment {
     start_seq: u64,
@@ -231,7 +241,7 @@ fn segments(lossy: bool) -> impl Strategy<Value = Vec<Segment>> {
         any::<bool>(),
         prop::collection::vec(frame, 1..60),
         any::<bool>(),
-        0u64..5_000,
+        prop_oneof![Just(0u64), 0u64..5_000],
     );
     let segment =
         segment.prop_map(|(seq, start_timestamp, step, id, wide, frames, compressed, pause_ms)| Segment {
