@@ -7,6 +7,9 @@
 //!
 //! The mapping of a source is a few constants, fixed by [`LaneRewriter::switch`]. What went out can therefore be computed
 //! again for a retransmission ([`LaneRewriter::original`], [`LaneRewriter::repeat`]) and is stored nowhere.
+//!
+//! **One index never has two contents**, whatever a publisher sends: a packet that is sent again without RTX is protected under
+//! the nonce it had, and AES-GCM does not survive another text under the same nonce (RFC 7714 section 9.1).
 
 use crate::inspect::PictureFields;
 use skywave_media::time::Mono;
@@ -104,11 +107,19 @@ struct Mapping {
     first_index: u64,
     /// Added to the source's timestamps, modulo 2^32.
     timestamp_offset: u32,
-    /// Frames before this timestamp of the source come from the cache.
-    live_timestamp: Option<u32>,
+    squeeze: Option<Squeeze>,
     /// Added to the source's picture ids, modulo their width; fixed by the first packet that has one.
     picture_id_offset: Option<u16>,
     tl0_offset: Option<u8>,
+}
+
+/// Frames of the cache are squeezed towards the live one.
+#[derive(Debug, Clone, Copy)]
+struct Squeeze {
+    /// Of the source: frames before this one come from the cache.
+    live_timestamp: u32,
+    /// From this index on nothing is squeezed, whatever its timestamp.
+    until: u64,
 }
 
 impl Mapping {
@@ -116,10 +127,12 @@ impl Mapping {
         self.first_index.checked_add(seq.checked_sub(self.first_seq)?)
     }
 
-    const fn timestamp(&self, timestamp: u32) -> u32 {
+    const fn timestamp(&self, timestamp: u32, index: u64) -> u32 {
         let natural = timestamp.wrapping_add(self.timestamp_offset);
-        match self.live_timestamp {
-            Some(live) if is_before(timestamp, live) => natural.wrapping_add(squeezed_away(timestamp, live)),
+        match self.squeeze {
+            Some(Squeeze { live_timestamp: live, until }) if index < until && is_before(timestamp, live) => {
+                natural.wrapping_add(squeezed_away(timestamp, live))
+            }
             _ => natural,
         }
     }
@@ -130,7 +143,7 @@ impl Mapping {
         let tl0 = fields.tl0.zip(self.tl0_offset);
         OutPacket {
             index,
-            timestamp: self.timestamp(packet.timestamp),
+            timestamp: self.timestamp(packet.timestamp, index),
             picture_id: picture_id.map(|(field, offset)| field.value.wrapping_add(offset) & field.mask()),
             tl0: tl0.map(|(field, offset)| (field.value as u8).wrapping_add(offset)),
         }
@@ -200,7 +213,11 @@ impl LaneRewriter {
             }
             None => self.first_timestamp,
         };
-        self.begin(first, live.wrapping_sub(live_timestamp), Some(live_timestamp));
+        self.begin(
+            first,
+            live.wrapping_sub(live_timestamp),
+            Some(Squeeze { live_timestamp, until: u64::MAX }),
+        );
     }
 
     /// What goes out for a packet; `None` when it is to be dropped: it is older than the switch to its source, belongs to
@@ -229,9 +246,11 @@ impl LaneRewriter {
                 mapping.tl0_offset = Some(next.wrapping_sub(value));
             }
         }
-        // Half the circle later, frames of today would look like cached ones.
-        if mapping.live_timestamp.is_some_and(|live| packet.timestamp.wrapping_sub(live) >> 30 == 1) {
-            mapping.live_timestamp = None;
+        // Half the circle later, frames of today would look like cached ones. What has gone out stays as it was.
+        if let Some(squeeze) = &mut mapping.squeeze
+            && packet.timestamp.wrapping_sub(squeeze.live_timestamp) >> 30 == 1
+        {
+            squeeze.until = squeeze.until.min(index.max(self.next_index));
         }
         let output = mapping.output(packet, index);
         if index >= self.next_index {
@@ -264,10 +283,14 @@ impl LaneRewriter {
         if self.original(seq)? != (packet.source, packet.seq) {
             return None;
         }
-        let behind = (self.next_index - 1).wrapping_sub(u64::from(seq)) & 0xffff;
-        let index = self.next_index - 1 - behind;
+        let newest = self.next_index.checked_sub(1)?;
+        let index = newest - u64::from((newest as u16).wrapping_sub(seq));
         let mapping = [self.current, self.previous].into_iter().flatten().find(|m| index >= m.first_index)?;
-        Some(mapping.output(packet, index))
+        let fields = packet.picture.unwrap_or_default();
+        // A late packet may be the first to have picture numbers; what they become is not known before it is rewritten.
+        let known = (fields.picture_id.is_none() || mapping.picture_id_offset.is_some())
+            && (fields.tl0.is_none() || mapping.tl0_offset.is_some());
+        known.then(|| mapping.output(packet, index))
     }
 
     /// What a live timestamp of the current source is in the lane, for sender reports; `None` before the first source.
@@ -290,7 +313,7 @@ impl LaneRewriter {
         self.newest.map(|_| self.next_index.wrapping_sub(1) as u16)
     }
 
-    const fn begin(&mut self, first: &InPacket, timestamp_offset: u32, live_timestamp: Option<u32>) {
+    const fn begin(&mut self, first: &InPacket, timestamp_offset: u32, squeeze: Option<Squeeze>) {
         if let Some(current) = self.current
             && current.first_index < self.next_index
         {
@@ -301,7 +324,7 @@ impl LaneRewriter {
             first_seq: first.seq,
             first_index: self.next_index,
             timestamp_offset,
-            live_timestamp,
+            squeeze,
             picture_id_offset: None,
             tl0_offset: None,
         });

@@ -3,6 +3,7 @@
 use super::*;
 use crate::inspect::Field;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const VIDEO: u32 = 90_000;
@@ -205,6 +206,16 @@ fn a_switch_nobody_used_is_as_if_it_had_not_been() {
     assert_eq!(lane.original(0), Some((SourceId(1), 0)));
 }
 
+#[test]
+fn sources_that_follow_each_other_in_no_time_are_a_millisecond_apart() {
+    let mut lane = LaneRewriter::new(0, 500, VIDEO);
+    for source in 0..4 {
+        let first = packet(source, 9, 7 * source, 100 - u64::from(source));
+        lane.switch(&first);
+        assert_eq!(lane.rewrite(&first).unwrap().timestamp, 500 + 90 * source);
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Segment {
     start_seq: u64,
@@ -231,7 +242,7 @@ fn segments(lossy: bool) -> impl Strategy<Value = Vec<Segment>> {
         any::<bool>(),
         prop::collection::vec(frame, 1..60),
         any::<bool>(),
-        0u64..5_000,
+        prop_oneof![Just(0u64), 0u64..5_000],
     );
     let segment =
         segment.prop_map(|(seq, start_timestamp, step, id, wide, frames, compressed, pause_ms)| Segment {
@@ -357,6 +368,46 @@ proptest! {
                         prop_assert_eq!(lane.original(new.seq()), Some((packet.source, packet.seq)));
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn one_index_never_has_two_contents(
+        steps in prop::collection::vec((0u32..3, 0u64..60, 0..9u8), 1..200),
+        leaps in prop::collection::vec(any::<u32>(), 3),
+        pictures in prop::collection::vec(any::<bool>(), 60),
+    ) {
+        // A packet is what it is, but from one to the next timestamps leap, picture numbers come and go, and once the
+        // sequence numbers jump.
+        let content = |source: u32, n: u64| {
+            let seq = if n < 50 { n } else { n + 40_000 };
+            let packet = packet(source, seq, leaps[source as usize].wrapping_mul(n as u32 / 3), n);
+            if pictures[n as usize] { with_picture(packet, n as u16, 15, Some(n as u8)) } else { packet }
+        };
+        let mut lane = LaneRewriter::new(0, 0, VIDEO);
+        let mut contents: BTreeMap<u64, (SourceId, u64, OutPacket)> = BTreeMap::new();
+        for (source, n, kind) in steps {
+            let packet = content(source, n);
+            let mut sent = Vec::new();
+            match kind {
+                0 => lane.switch(&packet),
+                1 => lane.start_compressed(&packet, leaps[2]),
+                2..=6 => sent.extend(lane.rewrite(&packet).map(|out| (packet, out))),
+                _ => for behind in 0..64 {
+                    // Everything that can be asked for again.
+                    let seq = lane.last_seq().unwrap_or(0).wrapping_sub(behind);
+                    let Some((id, original)) = lane.original(seq) else { continue };
+                    let n = if original < 50 { original } else { original.saturating_sub(40_000) };
+                    if n < 60 {
+                        let packet = content(id.0, n);
+                        sent.extend(lane.repeat(seq, &packet).map(|out| (packet, out)));
+                    }
+                },
+            }
+            for (packet, out) in sent {
+                let now = (packet.source, packet.seq, out);
+                prop_assert_eq!(*contents.entry(out.index).or_insert(now), now);
             }
         }
     }

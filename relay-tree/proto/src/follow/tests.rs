@@ -183,6 +183,69 @@ fn down_at_once_by_estimate_and_after_a_second_by_loss() {
 }
 
 #[test]
+fn a_picture_that_becomes_busy_is_no_evidence_against_the_way() {
+    let mut policy = LayerPolicy::default();
+    let quiet = [
+        Layer { source: SourceId(0), bitrate_bps: 100_000 },
+        Layer { source: SourceId(1), bitrate_bps: 400_000 },
+    ];
+    policy.handle_layers(&quiet, at(0));
+    // All that was sent came through, and no more was sent.
+    let tested = Outlook { limited_by_sending: true, ..outlook(500_000, 0.0, 1) };
+    policy.handle_outlook(tested, at(1_000));
+    policy.handle_layers(&three_layers()[1..], at(2_000));
+    assert_eq!(policy.target(), Some(SourceId(1)));
+    let mut busy = quiet;
+    busy[1].bitrate_bps = 4_000_000;
+    policy.handle_layers(&busy, at(3_000));
+    assert_eq!(policy.target(), Some(SourceId(1)));
+    policy.handle_outlook(outlook(500_000, 0.0, 2), at(4_000));
+    assert_eq!(policy.target(), Some(SourceId(0)), "now it was sent, and did not come through");
+}
+
+#[test]
+fn a_trial_has_two_windows_to_prove_itself_and_after_a_failure_the_next_is_later() {
+    let mut policy = LayerPolicy::default();
+    policy.handle_layers(&three_layers(), at(0));
+    policy.handle_outlook(outlook(700_000, 0.0, 1), at(1_000));
+    assert_eq!(policy.target(), Some(SourceId(1)));
+    let calm = |windows| Outlook { limited_by_sending: true, ..outlook(700_000, 0.0, windows) };
+    policy.handle_outlook(calm(2), at(2_000));
+    assert_eq!(policy.poll_timeout(), Some(at(6_000)));
+    policy.handle_timeout(at(6_000));
+    assert_eq!(
+        (policy.target(), policy.poll_timeout()),
+        (Some(SourceId(2)), None),
+        "it waits for the switch"
+    );
+    policy.handle_switched(SourceId(2), at(6_500));
+    policy.handle_outlook(outlook(700_000, 0.05, 3), at(7_000));
+    assert_eq!(policy.target(), Some(SourceId(2)), "this window began before");
+    policy.handle_outlook(outlook(700_000, 0.05, 4), at(8_000));
+    assert_eq!(policy.target(), Some(SourceId(1)));
+    policy.handle_outlook(calm(5), at(9_000));
+    assert_eq!(policy.poll_timeout(), Some(at(17_000)), "eight seconds now");
+    policy.handle_timeout(at(17_000));
+    policy.handle_switched(SourceId(2), at(17_100));
+    // An estimate that falls ends a trial at once, and so does one window of high loss.
+    policy.handle_outlook(outlook(660_000, 0.0, 5), at(17_200));
+    assert_eq!(policy.target(), Some(SourceId(1)));
+    policy.handle_outlook(calm(6), at(18_000));
+    policy.handle_timeout(at(34_000));
+    policy.handle_switched(SourceId(2), at(34_100));
+    policy.handle_outlook(outlook(700_000, 0.2, 7), at(34_500));
+    assert_eq!(policy.target(), Some(SourceId(1)));
+    // One that lasts is no trial any more.
+    policy.handle_outlook(calm(8), at(35_000));
+    policy.handle_timeout(at(67_000));
+    policy.handle_switched(SourceId(2), at(67_000));
+    policy.handle_outlook(Outlook { limited_by_sending: true, ..outlook(1_900_000, 0.0, 10) }, at(70_000));
+    assert_eq!((policy.target(), policy.poll_timeout()), (Some(SourceId(2)), Some(at(72_000))));
+    policy.handle_timeout(at(72_000));
+    assert_eq!((policy.target(), policy.poll_timeout()), (Some(SourceId(2)), None));
+}
+
+#[test]
 fn heavy_loss_twice_or_far_too_low_an_estimate_leaves_video_out_until_a_later_keyframe() {
     let mut policy = LayerPolicy::default();
     policy.handle_layers(&three_layers()[..1], at(0));
