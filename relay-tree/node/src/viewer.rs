@@ -376,7 +376,7 @@ impl Viewer {
         }
         let Some((path, srtp)) = self.link.media() else { return };
         let before = sent(&self.lanes);
-        let mut sending = Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now), now };
+        let mut sending = Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now) };
         for (lane, seq) in self.missing.drain(..) {
             self.resends_left = self.resends_left.saturating_sub(1);
             let sent = self.lanes[lane].resend(seq, sources, &mut sending);
