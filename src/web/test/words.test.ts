@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { pathOrder } from '../app/pure/choose.ts';
 import { deviceFailure, iceFailed } from '../app/pure/failures.ts';
 import { ago, bitrate, clock, latency, size } from '../app/pure/format.ts';
-import { iceServersFromLink } from '../app/pure/link.ts';
+import { iceServersFromLink } from '../app/pure/links.ts';
 import { isStreamName, nameComplaint, streamFromPath } from '../app/pure/names.ts';
 import { isPassing, readProblem } from '../app/pure/problem.ts';
 import { backoffMs, retryAfterMs } from '../app/pure/retry.ts';

@@ -13,7 +13,7 @@ import {
   serverUnreachable,
   takenOver,
 } from '../pure/failures.ts';
-import type { IceServer } from '../pure/link.ts';
+import type { IceServer } from '../pure/links.ts';
 import { paths } from '../pure/names.ts';
 import { isPassing } from '../pure/problem.ts';
 import { backoffMs } from '../pure/retry.ts';

@@ -3,7 +3,7 @@
  */
 
 import { preferences } from '../pure/codecs.ts';
-import type { IceServer } from '../pure/link.ts';
+import type { IceServer } from '../pure/links.ts';
 import {
   announceStereo,
   askForStereo,

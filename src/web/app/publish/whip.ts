@@ -1,6 +1,6 @@
 /** The WHIP client (RFC 9725): one HTTP exchange that sets a session up, and one that ends it. */
 
-import { type IceServer, iceServersFromLink } from '../pure/link.ts';
+import { type IceServer, iceServersFromLink } from '../pure/links.ts';
 import { type Problem, readProblem } from '../pure/problem.ts';
 import { retryAfterMs } from '../pure/retry.ts';
 
