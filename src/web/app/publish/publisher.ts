@@ -19,7 +19,7 @@ import { isPassing } from '../pure/problem.ts';
 import { backoffMs } from '../pure/retry.ts';
 import type { SendReadout } from '../pure/stats.ts';
 import { CodecMissing, HandshakeFailed, IceFailed, type Outgoing, Session } from './session.ts';
-import { WhipNonsense, WhipRefused, WhipUnreachable } from './whip.ts';
+import { WhipNonsense, WhipRefused, WhipUnreachable } from '../webrtc/session.ts';
 
 export type PublishState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'stopped';
 

@@ -13,7 +13,7 @@ import {
 } from '../pure/sdp.ts';
 import { audioBitrateBps, maxVideoBitrateBps, type Settings } from '../pure/settings.ts';
 import { readSendStats, type SendReadout, type Stat } from '../pure/stats.ts';
-import { deleteSession, postOffer, WhipNonsense, type WhipResource } from './whip.ts';
+import { deleteSession, postOffer, WhipNonsense, type WhipResource } from '../webrtc/session.ts';
 
 /** Host candidates are there in a few milliseconds; a STUN or TURN server that does not answer is not waited for. */
 const GATHER_DEADLINE_MS = 1_500;
