@@ -1,4 +1,11 @@
-/** ICE servers from `Link` headers (RFC 9725 section 4.6, RFC 8288). */
+/** `Link` headers (RFC 8288): ICE servers (RFC 9725 section 4.6) and the extensions of WHIP and WHEP (section 4.9). */
+
+export interface Link {
+  /** As it stands between the angle brackets: often relative to the answer's address. */
+  target: string;
+  /** Names in lower case; the first of several with the same name counts (RFC 8288 section 3.3 asks that of `rel`). */
+  params: ReadonlyMap<string, string>;
+}
 
 export interface IceServer {
   urls: string;
@@ -37,25 +44,43 @@ function unquote(value: string): string {
   return value.slice(1, -1).replace(/\\(.)/g, '$1');
 }
 
-/** All `rel="ice-server"` links of one header value (several headers arrive joined by commas). */
-export function iceServersFromLink(header: string | null): IceServer[] {
+/** All links of one header value (several headers arrive joined by commas); what is no link is passed over. */
+export function readLinks(header: string | null): Link[] {
   if (header === null) return [];
-  const servers: IceServer[] = [];
+  const links: Link[] = [];
   for (const link of split(header, ',')) {
-    const [target, ...params] = split(link, ';');
+    const [target, ...pairs] = split(link, ';');
     if (!target?.startsWith('<') || !target.endsWith('>')) continue;
-    const urls = target.slice(1, -1);
-    if (!/^(stun|stuns|turn|turns):/i.test(urls)) continue;
-    const fields = new Map<string, string>();
-    for (const param of params) {
-      const equals = param.indexOf('=');
-      if (equals < 0) continue;
-      fields.set(param.slice(0, equals).trim().toLowerCase(), unquote(param.slice(equals + 1).trim()));
+    const params = new Map<string, string>();
+    for (const pair of pairs) {
+      const equals = pair.indexOf('=');
+      const name = (equals < 0 ? pair : pair.slice(0, equals)).trim().toLowerCase();
+      if (!params.has(name)) params.set(name, equals < 0 ? '' : unquote(pair.slice(equals + 1).trim()));
     }
-    if (!fields.get('rel')?.toLowerCase().split(/\s+/).includes('ice-server')) continue;
-    const server: IceServer = { urls };
-    const username = fields.get('username');
-    const credential = fields.get('credential');
+    links.push({ target: target.slice(1, -1), params });
+  }
+  return links;
+}
+
+/** `rel` is a list of names; extension names are URIs, which compare without case (RFC 8288 section 2.1.2). */
+function hasRelation(link: Link, relation: string): boolean {
+  const names = link.params.get('rel')?.toLowerCase().split(/\s+/) ?? [];
+  return names.includes(relation.toLowerCase());
+}
+
+/** The first link of this relation. */
+export function findLink(links: readonly Link[], relation: string): Link | null {
+  return links.find((link) => hasRelation(link, relation)) ?? null;
+}
+
+/** The `rel="ice-server"` links, as `RTCConfiguration.iceServers` wants them. */
+export function iceServers(links: readonly Link[]): IceServer[] {
+  const servers: IceServer[] = [];
+  for (const link of links) {
+    if (!hasRelation(link, 'ice-server') || !/^(stun|stuns|turn|turns):/i.test(link.target)) continue;
+    const server: IceServer = { urls: link.target };
+    const username = link.params.get('username');
+    const credential = link.params.get('credential');
     if (username !== undefined) server.username = username;
     if (credential !== undefined) server.credential = credential;
     servers.push(server);
