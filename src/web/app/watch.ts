@@ -155,7 +155,7 @@ class WatchPage {
     document.body.dataset['state'] = state;
     this.#detail = detail;
     this.#showBadge(state, detail);
-    this.#controls?.showPlaying(state !== 'idle');
+    this.#controls?.showPlaying(state !== 'idle' && !(state === 'failed' && this.#player.refused));
     show(byId('big-play', HTMLElement), state === 'idle');
     show(byId('spinner', HTMLElement), state === 'loading' || state === 'stalled');
     show(byId('offline', HTMLElement), state === 'offline');
@@ -163,9 +163,10 @@ class WatchPage {
     const failed = state === 'failed';
     if (failed) document.body.dataset['error'] = detail;
     else delete document.body.dataset['error'];
-    setText(byId('failure-title', HTMLElement), failed ? 'This does not play.' : '');
-    setText(byId('failure-hint', HTMLElement), failed ? detail : '');
     const wantsKey = failed && this.#player.refused;
+    const title = wantsKey ? 'This stream wants a key.' : 'This does not play.';
+    setText(byId('failure-title', HTMLElement), failed ? title : '');
+    setText(byId('failure-hint', HTMLElement), failed ? detail : '');
     show(byId('failure', HTMLElement), failed);
     show(byId('key-form', HTMLElement), wantsKey);
     show(byId('again', HTMLElement), !wantsKey);
@@ -203,7 +204,8 @@ class WatchPage {
     const path = this.#player?.path ?? null;
     const playing = path !== null && (this.#player.state === 'playing' || this.#player.state === 'stalled');
     const behind = playing ? path.latencySeconds() : null;
-    setText(byId('latency', HTMLElement), playing ? (behind === null ? 'Live' : latency(behind)) : '–');
+    const words = behind === null ? 'Live' : latency(behind);
+    setText(byId('latency', HTMLElement), this.#player?.state === 'playing' ? words : '–');
     const stats = path?.stats() ?? null;
     const rate = stats?.bitrateBps ?? null;
     const picture = size(video.videoWidth, video.videoHeight);

@@ -57,3 +57,8 @@ export function transportLabel(transport: string | null): string {
   const way = relayed === undefined ? (turn ?? '').toUpperCase() : `TURN over ${relayed.toUpperCase()}`;
   return `WebRTC (${way})`;
 }
+
+/** Words that may or may not end like a sentence, as one. */
+export function sentence(words: string): string {
+  return /[.!?]$/.test(words) ? words : `${words}.`;
+}

@@ -3,6 +3,7 @@
  * ends. It drives the `<video>` element and knows nothing of the page around it.
  */
 
+import { sentence } from '../pure/format.ts';
 import { backoffMs, retryAfterMs } from '../pure/retry.ts';
 import { getStream } from '../ui/api.ts';
 import type { PathEnd, PlaybackPath } from './path.ts';
@@ -152,12 +153,16 @@ export class Player {
       }
       if (end === 'unusable' || end === 'refused') {
         this.#refused = end === 'refused';
-        this.#set('failed', this.#refused ? `${reason}.` : `This browser cannot play the stream: ${reason}.`);
+        this.#set(
+          'failed',
+          sentence(this.#refused ? reason : `This browser cannot play the stream: ${reason}`),
+        );
         return;
       }
       this.#attempt++;
       const failed = this.#attempt >= FAILED_AFTER;
-      if (failed) this.#set('failed', `The stream cannot be played at the moment: ${reason}. Trying again.`);
+      if (failed)
+        this.#set('failed', `The stream cannot be played at the moment: ${sentence(reason)} Trying again.`);
       await pause(failed ? FAILED_RETRY_MS : backoffMs(this.#attempt - 1, Math.random()), signal);
     }
   }

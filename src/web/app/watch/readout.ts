@@ -1,7 +1,7 @@
 /** The numbers under the picture. */
 
 import { codecName } from '../pure/codecs.ts';
-import { audience, bitrate, latency, percent, size } from '../pure/format.ts';
+import { audience, bitrate, latency, percent, sentence, size } from '../pure/format.ts';
 import type { ViewerCounts } from '../ui/api.ts';
 import { byId, setText, show } from '../ui/dom.ts';
 import type { PathStats } from './path.ts';
@@ -54,5 +54,5 @@ export function showReception(reception: Reception): void {
   show(byId('r-viewers-row', HTMLElement), known);
   if (viewers !== null) text('r-viewers', audience(viewers.webrtc, viewers.hls));
   else if (stats.viewers !== null) text('r-viewers', String(stats.viewers));
-  text('r-note', passedOver === null ? '' : `WebRTC did not work here: ${passedOver}.`);
+  text('r-note', passedOver === null ? '' : sentence(`WebRTC did not work here: ${passedOver}`));
 }

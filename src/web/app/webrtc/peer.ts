@@ -9,7 +9,7 @@ import { refusesEverything } from '../pure/sdp.ts';
 import { candidatesIn, isIceLite, restarted, writeFragment } from '../pure/sdpfrag.ts';
 import type { Stat } from '../pure/stats.ts';
 import { AnswerNonsense, ServerUnreachable, SessionResource } from './session.ts';
-import { connected, gathered } from './waits.ts';
+import { connected, gathered, hasGathered } from './waits.ts';
 
 /** Candidates come in bursts; each burst is one request. */
 const TRICKLE_MS = 100;
@@ -148,7 +148,7 @@ export class Peer {
     const { pc } = this;
     const local = pc.localDescription?.sdp ?? '';
     const fresh = candidatesIn(local).filter((candidate) => !this.#told.has(candidate));
-    const ended = pc.iceGatheringState === 'complete';
+    const ended = hasGathered(pc);
     // During a restart its own PATCH tells what there is.
     if (pc.signalingState !== 'stable' || (fresh.length === 0 && !ended)) return;
     for (const candidate of fresh) this.#told.add(candidate);
@@ -253,7 +253,7 @@ export class Peer {
       const local = pc.localDescription?.sdp ?? '';
       const candidates = candidatesIn(local);
       this.#told = new Set(candidates);
-      const ended = pc.iceGatheringState === 'complete';
+      const ended = hasGathered(pc);
       const fragment = await resource.restart(writeFragment(local, candidates, ended), signal);
       this.#answer = restarted(this.#answer, fragment);
       await this.#setAnswer();

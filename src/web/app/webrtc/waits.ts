@@ -1,6 +1,7 @@
 /** Waiting for a peer connection. */
 
 import { candidateAddresses } from '../pure/sdp.ts';
+import { candidatesIn } from '../pure/sdpfrag.ts';
 
 /** No path for media; the addresses are those of the server that were tried. */
 export class IceFailed extends Error {
@@ -43,10 +44,15 @@ function until(
   });
 }
 
+/** Has the present ICE session gathered all it will? The state alone may still be that of the session before a restart. */
+export function hasGathered(pc: RTCPeerConnection): boolean {
+  return pc.iceGatheringState === 'complete' && candidatesIn(pc.localDescription?.sdp ?? '').length > 0;
+}
+
 /** Waits for all candidates, but not for long: a STUN or TURN server that does not answer holds nobody up. */
 export function gathered(pc: RTCPeerConnection, deadlineMs: number, signal: AbortSignal): Promise<void> {
-  const complete = (expired: boolean): boolean => expired || pc.iceGatheringState === 'complete';
-  return until(pc, ['icegatheringstatechange'], deadlineMs, signal, complete);
+  const events = ['icegatheringstatechange', 'icecandidate'];
+  return until(pc, events, deadlineMs, signal, (expired) => expired || hasGathered(pc));
 }
 
 /** Waits until media can flow. Throws `IceFailed` or `HandshakeFailed`. */
