@@ -117,7 +117,9 @@ function answerer() {
     const job = await response.json();
     let body;
     try {
-      body = await JOBS[job.what](job);
+      // What was begun on a connection that is closed meanwhile never settles (webrtc-pc, "chain an asynchronous operation").
+      const hung = new Promise((_, reject) => setTimeout(() => reject(new Error('it hung')), 3000));
+      body = await Promise.race([JOBS[job.what](job), hung]);
     } catch (error) {
       body = `error ${error}`;
     }

@@ -142,6 +142,7 @@ export class Player {
     while (!signal.aborted) {
       if (this.#state !== 'offline' && this.#state !== 'failed') this.#set('loading', '');
       if (this.#needsPublisher && (await this.#waitUntilOnAir(signal)) === 'given-up') return;
+      const beganMs = performance.now();
       const { end, reason } = await this.#playOnce(signal);
       if (signal.aborted) return;
       this.#dropPath();
@@ -149,6 +150,9 @@ export class Player {
       if (end === 'offline') {
         this.#attempt = 0;
         this.#needsPublisher = true;
+        this.#set('offline', this.#everPlayed ? 'ended' : 'nothing');
+        // Whatever else says that it is on air: nobody is asked more often than this.
+        await pause(beganMs + OFFLINE_POLL_MS - performance.now(), signal);
         continue;
       }
       if (end === 'unusable' || end === 'refused') {
