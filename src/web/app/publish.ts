@@ -4,15 +4,17 @@ import { type Capture, CaptureFailed, type CaptureOptions, capture, captureKey }
 import { SettingsForm } from './publish/form.ts';
 import { Meter } from './publish/meter.ts';
 import { Publisher, type PublishState } from './publish/publisher.ts';
-import { showReadout } from './publish/readout.ts';
+import { showReadout, showViewers } from './publish/readout.ts';
 import { WakeLock } from './publish/wakelock.ts';
 import { deviceFailure, type Failure, noWebRtc, sourceEnded } from './pure/failures.ts';
-import { paths, streamFromPath } from './pure/names.ts';
+import { paths, streamFromPath, tokenFromQuery } from './pure/names.ts';
 import { readQuery } from './pure/settings.ts';
+import { ApiClosed, getStream } from './ui/api.ts';
 import { copyButton } from './ui/copy.ts';
-import { byId, setText, show } from './ui/dom.ts';
+import { byId, setText, show, whileVisible } from './ui/dom.ts';
 
 const READOUT_MS = 1_000;
+const VIEWERS_MS = 3_000;
 
 const BADGE: Record<PublishState, [string, string]> = {
   idle: ['Off air', ''],
@@ -36,6 +38,7 @@ class PublishPage {
   readonly #mute = byId('mute', HTMLButtonElement);
   readonly #blank = byId('blank', HTMLButtonElement);
   readonly #notice = byId('notice', HTMLElement);
+  readonly #key = byId('key', HTMLInputElement);
   #capture: Capture | null = null;
   /** Captures are made one at a time; a newer wish waits for the one before. */
   #capturing: Promise<unknown> = Promise.resolve();
@@ -43,6 +46,7 @@ class PublishPage {
   #liveSinceMs = 0;
   /** Between the press of the button and the first step of the publisher. */
   #starting = false;
+  #apiClosed = false;
 
   constructor(stream: string) {
     this.#stream = stream;
@@ -54,6 +58,7 @@ class PublishPage {
       onRefusedKinds: (kinds) =>
         this.#say(`The server does not take the ${kinds.map(kindWord).join(' and the ')}.`),
     });
+    this.#key.value = tokenFromQuery(window.location.search) ?? '';
     this.#fillLinks();
     this.#wire();
     this.#show('idle', null);
@@ -88,6 +93,8 @@ class PublishPage {
     byId('preview-button', HTMLButtonElement).addEventListener('click', () => void this.#refresh());
     this.#mute.addEventListener('click', () => this.#toggle('audio'));
     this.#blank.addEventListener('click', () => this.#toggle('video'));
+    // The key is no setting of the capture: a new one opens no camera anew.
+    this.#key.addEventListener('change', (event) => event.stopPropagation());
     this.#form.onChange = () => void this.#settingsChanged();
     this.#form.onDevice = () => void this.#deviceChanged();
     // Browsers start sound only after a touch; the test tone and the level wait for it.
@@ -96,6 +103,7 @@ class PublishPage {
     navigator.mediaDevices?.addEventListener('devicechange', () => void this.#form.listDevices());
     window.addEventListener('pagehide', () => this.#publisher.stop(null, true));
     window.setInterval(() => void this.#readout(), READOUT_MS);
+    whileVisible(VIEWERS_MS, () => this.#countViewers());
   }
 
   /** Shows the picture at once where that asks nothing of the person: the test picture, or a permission given before. */
@@ -111,7 +119,7 @@ class PublishPage {
   }
 
   async #settingsChanged(): Promise<void> {
-    if (this.#capture !== null && this.#capture.key !== this.#key()) this.#drop();
+    if (this.#capture !== null && this.#capture.key !== this.#captureKey()) this.#drop();
     this.#showFailure(null);
     if (!this.#publisher.running) await this.#previewIfHarmless();
   }
@@ -128,7 +136,7 @@ class PublishPage {
     }
   }
 
-  #key(): string {
+  #captureKey(): string {
     return captureKey({ settings: this.#form.settings, devices: this.#form.devices });
   }
 
@@ -186,7 +194,7 @@ class PublishPage {
       });
     }
     // The picker now names the device that was opened.
-    fresh.key = this.#key();
+    fresh.key = this.#captureKey();
     if (fresh.video !== null) {
       this.#preview.srcObject = new MediaStream([fresh.video]);
       // People expect to see themselves as in a mirror; viewers get the picture as it is.
@@ -210,12 +218,13 @@ class PublishPage {
       setData('errorCode', null);
       setData('error', null);
       await this.#capturing;
-      const fits = this.#capture !== null && this.#capture.key === this.#key();
+      const fits = this.#capture !== null && this.#capture.key === this.#captureKey();
       const ready = fits ? this.#capture : await this.#refresh();
       if (ready === null) return;
       this.#enable(ready);
       const { video, audio, stereo } = ready;
-      this.#publisher.start({ video, audio, stereo, settings: this.#form.settings });
+      const token = this.#key.value.trim() || null;
+      this.#publisher.start({ video, audio, stereo, settings: this.#form.settings }, token);
     } finally {
       this.#starting = false;
     }
@@ -275,6 +284,7 @@ class PublishPage {
     this.#go.classList.toggle('stop', running);
     this.#go.classList.toggle('primary', !running);
     this.#form.lock(running);
+    this.#key.disabled = running;
     this.#wakeLock.set(running);
     if (state === 'live') this.#liveSinceMs ||= Date.now();
     if (!running) this.#liveSinceMs = 0;
@@ -311,11 +321,26 @@ class PublishPage {
     latest = readout;
     showReadout(readout, (Date.now() - this.#liveSinceMs) / 1000);
   }
+
+  async #countViewers(): Promise<void> {
+    if (this.#apiClosed || this.#publisher.state !== 'live') return;
+    try {
+      showViewers((await getStream(this.#stream))?.viewers ?? null);
+    } catch (error) {
+      // The audience is nice to know; the broadcast goes on without.
+      this.#apiClosed = error instanceof ApiClosed;
+      showViewers(null);
+    }
+  }
+
+  /** For tests and debugging. */
+  debug(): object {
+    return { stats: () => latest, restartIce: () => this.#publisher.restartIce() };
+  }
 }
 
 /** The last readout, for tests and debugging. */
 let latest: unknown = null;
-Object.defineProperty(window, 'skywave', { value: { stats: () => latest } });
 
 function kindWord(kind: string): string {
   return kind === 'video' ? 'picture' : 'sound';
@@ -338,4 +363,4 @@ async function granted(name: 'camera' | 'microphone'): Promise<boolean> {
 
 const stream = streamFromPath(window.location.pathname);
 if (stream === null) window.location.replace('/');
-else new PublishPage(stream);
+else Object.defineProperty(window, 'skywave', { value: new PublishPage(stream).debug() });

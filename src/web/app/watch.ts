@@ -1,18 +1,21 @@
 /** `/watch/{stream}`: the player. */
 
-import { type PathName, pathOrder } from './pure/choose.ts';
+import { type PathName, type PlayerAbilities, pathOrder, readWish, usablePaths } from './pure/choose.ts';
 import { bitrate, latency, size } from './pure/format.ts';
-import { paths, streamFromPath } from './pure/names.ts';
+import { paths, streamFromPath, tokenFromQuery, withToken } from './pure/names.ts';
 import { onOff } from './pure/settings.ts';
-import { getStream, type StreamInfo } from './ui/api.ts';
+import { ApiClosed, getStream, type StreamInfo } from './ui/api.ts';
 import { copyButton } from './ui/copy.ts';
 import { byId, setText, show, whileVisible } from './ui/dom.ts';
 import { Controls } from './watch/controls.ts';
 import { HlsjsPath, hlsjsIsSupported } from './watch/hlsjs.ts';
+import { Menu } from './watch/menu.ts';
 import { NativePath } from './watch/native.ts';
 import type { PlaybackPath } from './watch/path.ts';
 import { pictureDelayMs } from './watch/pictureclock.ts';
 import { Player, type WatchState } from './watch/player.ts';
+import { FrameRate, showReception } from './watch/readout.ts';
+import { type StreamKnowledge, WhepPath } from './watch/whep.ts';
 
 const READOUT_MS = 500;
 const INFO_MS = 3_000;
@@ -28,26 +31,39 @@ const BADGE: Record<WatchState, [string, string]> = {
 
 class WatchPage {
   readonly #stream: string;
+  readonly #token: string | null;
+  /** With the key in it, for players that know only addresses. */
   readonly #hlsUrl: string;
+  readonly #whepUrl: URL;
   readonly #video = byId('video', HTMLVideoElement);
   readonly #player: Player;
   readonly #controls: Controls;
+  readonly #menu: Menu;
+  readonly #frameRate = new FrameRate();
+  readonly #abilities: PlayerAbilities;
+  #wish: PathName | null;
   #info: StreamInfo | null = null;
+  #apiClosed = false;
+  /** Of the present state. */
+  #detail = '';
 
   constructor(stream: string) {
     this.#stream = stream;
-    this.#hlsUrl = new URL(paths.hls(stream), window.location.href).href;
     const query = new URLSearchParams(window.location.search);
     const asked = (name: string): boolean | undefined => onOff(query.get(name) ?? '');
-    const order = pathOrder(
-      {
-        vendor: navigator.vendor,
-        mse: hlsjsIsSupported(),
-        nativeHls: this.#video.canPlayType('application/vnd.apple.mpegurl') !== '',
-      },
-      query.get('player'),
-    );
-    this.#player = new Player(stream, this.#video, () => order.map((name) => this.#makePath(name)), {
+    this.#token = tokenFromQuery(window.location.search);
+    this.#hlsUrl = withToken(new URL(paths.hls(stream), window.location.href), this.#token).href;
+    this.#whepUrl = new URL(paths.whep(stream), window.location.href);
+    this.#abilities = {
+      vendor: navigator.vendor,
+      webrtc: typeof RTCPeerConnection !== 'undefined',
+      mse: hlsjsIsSupported(),
+      nativeHls: this.#video.canPlayType('application/vnd.apple.mpegurl') !== '',
+    };
+    this.#wish = readWish(query.get('player'));
+    const makePaths = (): PlaybackPath[] =>
+      pathOrder(this.#abilities, this.#wish).map((name) => this.#makePath(name));
+    this.#player = new Player(stream, this.#hlsUrl, this.#video, makePaths, {
       onState: (state, detail) => this.#show(state, detail),
       onMutedByBrowser: () => this.#controls.offerSound(),
     });
@@ -59,21 +75,64 @@ class WatchPage {
       },
       onLive: () => this.#player.path?.seekToLive(),
     });
+    this.#menu = new Menu(usablePaths(this.#abilities), this.#wish, {
+      onWay: (wish) => this.#insist(wish),
+      onLayer: async (layer) => this.#player.path?.chooseLayer?.(layer),
+    });
     this.#video.muted = asked('muted') ?? false;
     this.#fillPage();
-    byId('big-play', HTMLButtonElement).addEventListener('click', () => this.#player.start());
-    byId('again', HTMLButtonElement).addEventListener('click', () => this.#player.start());
-    this.#video.addEventListener('pause', () => this.#controls.showPlaying(false));
-    this.#video.addEventListener('play', () => this.#controls.showPlaying(true));
-    window.setInterval(() => this.#readout(), READOUT_MS);
-    whileVisible(INFO_MS, () => this.#askForInfo());
+    this.#wire();
     this.#show('idle', '');
     if (asked('autoplay') ?? true) this.#player.start();
   }
 
-  /** The ways to play, best first. */
+  #wire(): void {
+    byId('big-play', HTMLButtonElement).addEventListener('click', () => this.#player.start());
+    byId('again', HTMLButtonElement).addEventListener('click', () => this.#player.start());
+    this.#video.addEventListener('pause', () => this.#controls.showPlaying(false));
+    this.#video.addEventListener('play', () => this.#controls.showPlaying(true));
+    byId('key-form', HTMLFormElement).addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#change('token', byId('token', HTMLInputElement).value.trim());
+      window.location.reload();
+    });
+    // A session that nobody ends is only noticed by its silence; and a page may come back from the browser's cache.
+    window.addEventListener('pagehide', () => {
+      if (this.#player.state !== 'idle') this.#player.stop(true);
+    });
+    window.addEventListener('pageshow', ({ persisted }) => {
+      if (persisted) this.#player.start();
+    });
+    window.setInterval(() => this.#readout(), READOUT_MS);
+    whileVisible(INFO_MS, () => this.#askForInfo());
+  }
+
   #makePath(name: PathName): PlaybackPath {
-    return name === 'hls.js' ? new HlsjsPath(this.#hlsUrl) : new NativePath(this.#hlsUrl);
+    if (name === 'hls.js') return new HlsjsPath(this.#hlsUrl);
+    if (name === 'native-hls') return new NativePath(this.#hlsUrl);
+    const knowledge: StreamKnowledge = {
+      hasVideo: async () => {
+        await this.#askForInfo();
+        return this.#info === null ? null : this.#info.video !== null;
+      },
+      publisherIsAway: () => this.#info?.state === 'waiting',
+    };
+    return new WhepPath(this.#whepUrl, this.#token, knowledge);
+  }
+
+  /** From now on play in this way only, also after a reload. */
+  #insist(wish: PathName | null): void {
+    this.#wish = wish;
+    this.#change('player', wish ?? '');
+    this.#player.start();
+  }
+
+  /** Changes the page's own address. */
+  #change(name: string, value: string): void {
+    const address = new URL(window.location.href);
+    if (value === '') address.searchParams.delete(name);
+    else address.searchParams.set(name, value);
+    window.history.replaceState(null, '', address);
   }
 
   #fillPage(): void {
@@ -94,11 +153,9 @@ class WatchPage {
 
   #show(state: WatchState, detail: string): void {
     document.body.dataset['state'] = state;
-    const waiting = this.#info?.state === 'waiting' && (state === 'stalled' || state === 'loading');
-    const badge = byId('badge', HTMLElement);
-    setText(badge, waiting ? 'Waiting for the publisher' : BADGE[state][0]);
-    badge.dataset['tone'] = waiting ? 'warn' : BADGE[state][1];
-    this.#controls?.showPlaying(state !== 'idle');
+    this.#detail = detail;
+    this.#showBadge(state, detail);
+    this.#controls?.showPlaying(state !== 'idle' && !(state === 'failed' && this.#player.refused));
     show(byId('big-play', HTMLElement), state === 'idle');
     show(byId('spinner', HTMLElement), state === 'loading' || state === 'stalled');
     show(byId('offline', HTMLElement), state === 'offline');
@@ -106,10 +163,24 @@ class WatchPage {
     const failed = state === 'failed';
     if (failed) document.body.dataset['error'] = detail;
     else delete document.body.dataset['error'];
-    setText(byId('failure-title', HTMLElement), failed ? 'This does not play.' : '');
+    const wantsKey = failed && this.#player.refused;
+    const title = wantsKey ? 'This stream wants a key.' : 'This does not play.';
+    setText(byId('failure-title', HTMLElement), failed ? title : '');
     setText(byId('failure-hint', HTMLElement), failed ? detail : '');
     show(byId('failure', HTMLElement), failed);
+    show(byId('key-form', HTMLElement), wantsKey);
+    show(byId('again', HTMLElement), !wantsKey);
     this.#readout();
+  }
+
+  #showBadge(state: WatchState, detail: string): void {
+    const badge = byId('badge', HTMLElement);
+    const pausing = state === 'stalled' || state === 'loading';
+    const away = pausing && (detail === 'waiting-for-publisher' || this.#info?.state === 'waiting');
+    const reconnecting = pausing && detail === 'reconnecting';
+    const [words, tone] = BADGE[state];
+    setText(badge, away ? 'Waiting for the publisher' : reconnecting ? 'Reconnecting' : words);
+    badge.dataset['tone'] = away || reconnecting ? 'warn' : tone;
   }
 
   #showOffline(detail: string): void {
@@ -130,24 +201,41 @@ class WatchPage {
 
   #readout(): void {
     const video = this.#video;
-    const playing = this.#player?.state === 'playing' || this.#player?.state === 'stalled';
-    const behind = playing ? (this.#player.path?.latencySeconds() ?? null) : null;
-    setText(byId('latency', HTMLElement), playing ? (behind === null ? 'Live' : latency(behind)) : '–');
-    const rate = this.#player?.path?.stats().bitrateBps ?? null;
+    const path = this.#player?.path ?? null;
+    const playing = path !== null && (this.#player.state === 'playing' || this.#player.state === 'stalled');
+    const behind = playing ? path.latencySeconds() : null;
+    const words = behind === null ? 'Live' : latency(behind);
+    setText(byId('latency', HTMLElement), this.#player?.state === 'playing' ? words : '–');
+    const stats = path?.stats() ?? null;
+    const rate = stats?.bitrateBps ?? null;
     const picture = size(video.videoWidth, video.videoHeight);
     setText(byId('quality-size', HTMLElement), playing ? (picture === '–' ? 'sound only' : picture) : '');
     setText(byId('quality-rate', HTMLElement), playing && rate !== null ? ` · ${bitrate(rate)}` : '');
     show(byId('sound-only', HTMLElement), playing && video.videoWidth === 0);
+    this.#menu?.showLayers(path?.layers?.() ?? []);
+    show(byId('readout', HTMLElement), playing);
+    if (!playing || stats === null) return;
+    showReception({
+      stats,
+      latencySeconds: behind,
+      video,
+      fps: this.#frameRate.look(video, performance.now()),
+      viewers: this.#info?.viewers ?? null,
+      passedOver: this.#player.passedOver,
+    });
   }
 
   async #askForInfo(): Promise<void> {
+    if (this.#apiClosed) return;
     try {
       this.#info = await getStream(this.#stream);
-    } catch {
+    } catch (error) {
       // The player has its own eyes; this only makes its words better.
       this.#info = null;
+      this.#apiClosed = error instanceof ApiClosed;
     }
-    if (this.#player.state === 'stalled') this.#show('stalled', '');
+    const { state } = this.#player;
+    if (state === 'stalled' || state === 'loading') this.#showBadge(state, this.#detail);
   }
 
   /** For tests and debugging. */
@@ -161,24 +249,47 @@ class WatchPage {
       },
       latencySeconds,
       pictureDelayMs: () => pictureDelayMs(video),
+      /** True when there was a connection to restart. */
+      restartIce(): boolean {
+        if (!(player.path instanceof WhepPath)) return false;
+        player.path.restartIce();
+        return true;
+      },
       stats() {
         const quality = video.getVideoPlaybackQuality();
         const { buffered, currentTime } = video;
+        const stats = player.path?.stats() ?? null;
+        const receive = stats?.receive ?? null;
         return {
           state: player.state,
           path: player.path?.name ?? null,
+          passedOver: player.passedOver,
           latencySeconds: latencySeconds(),
           currentTime,
           width: video.videoWidth,
           height: video.videoHeight,
-          bitrateBps: player.path?.stats().bitrateBps ?? null,
-          renditions: player.path?.stats().renditions ?? 0,
+          bitrateBps: stats?.bitrateBps ?? null,
+          renditions: stats?.renditions ?? 0,
+          viewers: stats?.viewers ?? null,
           bufferedSeconds: buffered.length > 0 ? buffered.end(buffered.length - 1) - currentTime : 0,
           totalFrames: quality.totalVideoFrames,
           droppedFrames: quality.droppedVideoFrames,
           stalls: player.stalls,
           muted: video.muted,
           paused: video.paused,
+          packetsLost: receive?.packetsLost ?? null,
+          fractionLost: receive?.fractionLost ?? null,
+          jitterBufferMs: receive?.jitterBufferMs ?? null,
+          rttMs: receive?.rttMs ?? null,
+          codec: receive?.videoCodec ?? null,
+          audioCodec: receive?.audioCodec ?? null,
+          fps: receive?.fps ?? null,
+          transport: receive?.transport ?? null,
+          framesDecoded: receive?.framesDecoded ?? null,
+          audioLevel: receive?.audioLevel ?? null,
+          totalAudioEnergy: receive?.totalAudioEnergy ?? null,
+          freezeCount: receive?.freezeCount ?? null,
+          totalFreezesDuration: receive?.totalFreezesSeconds ?? null,
         };
       },
     };

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { launch } from './chromium.mjs';
 import { serve } from './server.mjs';
+import { whepScenarios } from './whep.mjs';
 
 const shots = process.argv[2] ?? (await mkdtemp(path.join(tmpdir(), 'skywave-shots-')));
 const only = process.argv[3] ?? '';
@@ -40,6 +41,7 @@ const LIVE = {
   audio: { codec: 'opus', channels: 2, sample_rate: 48000, bitrate_bps: 64_000 },
   output: { video: 'transcode', width: 1280, height: 720 },
   hls: '/hls/demo/index.m3u8',
+  viewers: { webrtc: 12, hls: 30 },
 };
 const WAITING = {
   ...LIVE,
@@ -73,6 +75,8 @@ const click = (id) => `document.getElementById(${JSON.stringify(id)}).click()`;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const scenarios = {
+  ...whepScenarios({ browser, origin, post, log, answerer, pictures, shots, LIVE, SOUND }),
+
   async 'home empty and with streams'() {
     await post('streams', []);
     await pictures('home-empty', '/', '!document.getElementById("empty").hidden');
@@ -276,7 +280,7 @@ const scenarios = {
     try {
       await post('streams', [LIVE]);
       await post('hls/demo/start');
-      const tab = await strict.open(`${origin}/watch/demo`);
+      const tab = await strict.open(`${origin}/watch/demo?player=hls.js`);
       await tab.state('playing', 40);
       await tab.screenshot(path.join(shots, 'watch-unmute.png'), false);
       await tab.until('document.getElementById("video").muted && !document.getElementById("unmute").hidden');
@@ -323,7 +327,7 @@ const scenarios = {
 
   async 'watch offline, then on air, then gone, then back'() {
     await pictures('watch-offline', '/watch/nobody', 'document.body.dataset.state === "offline"');
-    const tab = await browser.open(`${origin}/watch/demo?autoplay=1&muted=1`);
+    const tab = await browser.open(`${origin}/watch/demo?autoplay=1&muted=1&player=hls.js`);
     await tab.state('offline');
     await post('hls/demo/start');
     await tab.state('playing', 40);
@@ -377,7 +381,7 @@ const scenarios = {
     await pause(5000);
     await pictures(
       'watch',
-      '/watch/demo',
+      '/watch/demo?player=hls.js',
       'document.body.dataset.state === "playing" && window.skywave.stats().totalFrames > 30',
     );
     await pictures('watch-idle', '/watch/demo?autoplay=0', 'document.body.dataset.state === "idle"');
@@ -385,7 +389,7 @@ const scenarios = {
     await native.state('playing', 40);
     console.log('    native:', await native.run('JSON.stringify(window.skywave.stats())'));
     await native.close();
-    const frozen = await browser.open(`${origin}/watch/demo?muted=1`);
+    const frozen = await browser.open(`${origin}/watch/demo?muted=1&player=hls.js`);
     await frozen.state('playing', 40);
     await post('streams', [{ ...LIVE, state: 'waiting' }]);
     await post('hls/demo/stop/frozen');
@@ -404,6 +408,7 @@ try {
   for (const [name, scenario] of Object.entries(scenarios)) {
     if (!name.includes(only)) continue;
     const began = Date.now();
+    await post('reset', null);
     try {
       await scenario();
       console.log(`ok   ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);

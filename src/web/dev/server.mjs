@@ -1,11 +1,12 @@
 /**
  * A stand-in for the Skywave server, for work on the pages: serves dist/ with the real security headers, a made-up
- * API, HLS made by ffmpeg, and WHIP answered by a page of its own (`/dev/answerer`, to be kept open in a tab).
+ * API, HLS made by ffmpeg, and WHIP and WHEP answered by a page of its own (`/dev/answerer`, to be kept open in a tab).
  *
  *     node dev/server.mjs [port]
  *
  * Controls, for `drive.mjs` and for curl: POST /dev/streams (JSON list), /dev/events/on|off, /dev/hls/{stream}/start|stop,
- * /dev/whip ({"mode": "answer" | "blackhole" | "refuse", "status": 503, ..}), GET /dev/log.
+ * /dev/whip and /dev/whep ({"mode": "answer" | "blackhole" | "silent" | "refuse", "status": 503, ..}), /dev/keys ({"whip": null, "whep":
+ * "secret"}; the latter for HLS as well), /dev/layers (data of the `layers` event), /dev/end/{stream}, /dev/reset; GET /dev/log.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -13,6 +14,8 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ANSWERER } from './answerer.mjs';
+import { Sessions } from './sessions.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const dist = path.join(here, '..', 'dist');
@@ -29,51 +32,12 @@ const TYPES = {
   '.mp4': 'video/mp4',
 };
 
-/** An answering peer. Keeps the sessions so that a test can end them as a server would. */
-const ANSWERER = `<!doctype html><title>answerer</title><script>
-const sessions = new Map();
-async function answer({ id, sdp }) {
-  const pc = new RTCPeerConnection();
-  sessions.set(id, pc);
-  // Sound is decoded only when somebody listens.
-  pc.ontrack = ({ track }) => { const audio = new Audio(); audio.srcObject = new MediaStream([track]); audio.play().catch(() => {}); };
-  await pc.setRemoteDescription({ type: 'offer', sdp });
-  await pc.setLocalDescription(await pc.createAnswer());
-  while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => pc.addEventListener('icegatheringstatechange', resolve, { once: true }));
-  return pc.localDescription.sdp;
-}
-function endAll() { for (const pc of sessions.values()) pc.close(); sessions.clear(); }
-async function inbound(id) {
-  const out = {};
-  for (const stat of (await sessions.get(id).getStats()).values()) if (stat.type === 'inbound-rtp') out[stat.kind] = { packets: stat.packetsReceived, frames: stat.framesDecoded, width: stat.frameWidth, height: stat.frameHeight, level: stat.audioLevel, energy: stat.totalAudioEnergy };
-  return out;
-}
-(async () => { for (;;) { try {
-  const response = await fetch('/dev/offers');
-  if (response.status !== 200) continue;
-  const offer = await response.json();
-  if (offer.end) { sessions.get(offer.end)?.close(); sessions.delete(offer.end); continue; }
-  let body; try { body = await answer(offer); } catch (error) { body = 'error ' + error; }
-  await fetch('/dev/answers/' + offer.id, { method: 'POST', body });
-} catch { await new Promise((resolve) => setTimeout(resolve, 300)); } } })();
-</script>`;
-
-const log = [];
+const sessions = new Sessions();
 let streams = [];
 /** Open answers of /api/v1/events; null while the server is to have no events, so that pages poll. */
 let listeners = new Set();
 let eventId = 0;
-let whip = { mode: 'answer' };
-let nextId = 1;
-const offers = [];
-let offerWaiter = null;
-const answers = new Map();
 const hls = new Map();
-
-function pushOffer(offer) {
-  offers.push(offer);
-  offerWaiter?.();
-}
 
 function problem(response, status, title, detail, headers = {}) {
   response.writeHead(status, { 'Content-Type': 'application/problem+json', ...headers });
@@ -161,54 +125,20 @@ async function stopHls(stream, how = 'gone') {
   await rm(folder, { recursive: true, force: true });
 }
 
-async function onWhip(request, response, stream) {
-  const sdp = await body(request);
-  log.push({ what: 'offer', stream, sdp });
-  if (whip.mode === 'refuse') {
-    problem(response, whip.status, whip.title, whip.detail, whip.headers);
-    return;
-  }
-  const id = String(nextId++);
-  const answer = await new Promise((resolve) => {
-    answers.set(id, resolve);
-    // Without the browser's candidates nobody finds it from the other side either.
-    pushOffer({ id, sdp: whip.mode === 'blackhole' ? sdp.replace(/^a=candidate:.*\r\n/gm, '') : sdp });
-  });
-  const blackhole = (text) =>
-    text
-      .replace(/^(a=candidate:\S+ \d+ udp \d+) \S+ \d+/gim, '$1 192.0.2.1 9')
-      .replace(/^a=end-of.*\r\n/gim, '');
-  response.writeHead(201, {
-    'Content-Type': 'application/sdp',
-    Location: `/whip/${stream}/${id}`,
-    ETag: `"${id}"`,
-    Link: '<stun:127.0.0.1:3478>; rel="ice-server"',
-    'Access-Control-Expose-Headers': 'Location, ETag, Link',
-  });
-  response.end(whip.mode === 'blackhole' ? blackhole(answer) : answer);
-}
-
 async function onDev(request, response, parts) {
   const [, what, ...rest] = parts;
   if (what === 'answerer') {
     response.writeHead(200, { 'Content-Type': 'text/html' });
     response.end(ANSWERER);
-  } else if (what === 'offers') {
-    if (offers.length === 0) {
-      await new Promise((resolve) => {
-        offerWaiter = resolve;
-        setTimeout(resolve, 5000).unref();
-      });
-    }
-    const offer = offers.shift();
-    if (offer === undefined) response.writeHead(204).end();
-    else json(response, offer);
-  } else if (what === 'answers') {
-    answers.get(rest[0])?.(await body(request));
-    answers.delete(rest[0]);
+  } else if (what === 'jobs') {
+    const job = await sessions.nextJob();
+    if (job === undefined) response.writeHead(204).end();
+    else json(response, job);
+  } else if (what === 'results') {
+    sessions.handleResult(rest[0], await body(request));
     response.writeHead(204).end();
   } else if (what === 'log') {
-    json(response, log);
+    json(response, sessions.log);
   } else if (what === 'streams') {
     streams = JSON.parse(await body(request));
     for (const listener of listeners ?? []) tellSnapshot(listener);
@@ -216,8 +146,22 @@ async function onDev(request, response, parts) {
   } else if (what === 'events') {
     setEvents(rest[0] === 'on');
     response.writeHead(204).end();
-  } else if (what === 'whip') {
-    whip = JSON.parse(await body(request));
+  } else if (what === 'whip' || what === 'whep') {
+    sessions.behaviour[what] = JSON.parse(await body(request));
+    response.writeHead(204).end();
+  } else if (what === 'keys') {
+    sessions.keys = JSON.parse(await body(request));
+    response.writeHead(204).end();
+  } else if (what === 'layers') {
+    sessions.layers = JSON.parse(await body(request));
+    response.writeHead(204).end();
+  } else if (what === 'reset') {
+    streams = [];
+    await sessions.reset();
+    for (const stream of [...hls.keys()]) await stopHls(stream);
+    response.writeHead(204).end();
+  } else if (what === 'end') {
+    await sessions.endStream(rest[0]);
     response.writeHead(204).end();
   } else if (what === 'hls') {
     if (rest[1] === 'start') await startHls(rest[0]);
@@ -240,17 +184,29 @@ async function handle(request, response) {
     return file(response, name, { 'Cache-Control': 'public, max-age=31536000, immutable' });
   }
   if (first === 'hls') {
+    const key = sessions.keys.whep;
+    // The real server carries the key on into the playlists; here only the way in is guarded.
+    if (key !== null && third === 'index.m3u8' && url.searchParams.get('token') !== key)
+      return problem(response, 401, 'A key is needed', '');
     const folder = hls.get(second)?.folder;
     if (folder === undefined) {
       return problem(response, 404, 'Nothing is on air', `No stream ${second}.`, { 'Retry-After': '1' });
     }
     return file(response, path.join(folder, path.basename(third)), { 'Cache-Control': 'no-cache' });
   }
-  if (first === 'whip' && request.method === 'POST') return onWhip(request, response, second);
-  if (first === 'whip' && request.method === 'DELETE') {
-    log.push({ what: 'delete', stream: second, id: third });
-    pushOffer({ end: third });
-    return response.writeHead(200).end();
+  if (first === 'whip' || first === 'whep') {
+    return sessions.handle({
+      kind: first,
+      stream: second,
+      id: third,
+      extra: parts.slice(3),
+      method: request.method,
+      headers: request.headers,
+      url,
+      body: () => body(request),
+      problem: (...words) => problem(response, ...words),
+      response,
+    });
   }
   if (url.pathname === '/api/v1/events') return onEvents(response);
   if (url.pathname === '/api/v1/streams') return json(response, { streams });
@@ -280,6 +236,6 @@ export async function serve(port = 0) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { origin, stop } = await serve(Number(process.argv[2] ?? 8081));
-  console.log(`${origin}/ (keep ${origin}/dev/answerer open in a tab for WHIP)`);
+  console.log(`${origin}/ (keep ${origin}/dev/answerer open in a tab for WHIP and WHEP)`);
   process.on('SIGINT', () => void stop().then(() => process.exit(0)));
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  acceptStereo,
   announceStereo,
   askForStereo,
   candidateAddresses,
@@ -24,6 +25,10 @@ test('the offer announces stereo in the Opus line and nowhere else', () => {
     announceStereo(AUDIO),
     AUDIO.replace('useinbandfec=1', 'useinbandfec=1;stereo=1;sprop-stereo=1'),
   );
+});
+
+test('a viewer says that it wants two channels, and nothing of sending any', () => {
+  assert.equal(acceptStereo(AUDIO), AUDIO.replace('useinbandfec=1', 'useinbandfec=1;stereo=1'));
 });
 
 test('an answer that forbids or forgets stereo is made to ask for it', () => {

@@ -1,11 +1,9 @@
 /** Names, problems, retries, links, formats: what turns into words or delays. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pathOrder } from '../app/pure/choose.ts';
 import { deviceFailure, iceFailed } from '../app/pure/failures.ts';
-import { ago, bitrate, clock, latency, size } from '../app/pure/format.ts';
-import { iceServersFromLink } from '../app/pure/link.ts';
-import { isStreamName, nameComplaint, streamFromPath } from '../app/pure/names.ts';
+import { ago, audience, bitrate, clock, latency, percent, size, transportLabel } from '../app/pure/format.ts';
+import { isStreamName, nameComplaint, streamFromPath, tokenFromQuery, withToken } from '../app/pure/names.ts';
 import { isPassing, readProblem } from '../app/pure/problem.ts';
 import { backoffMs, retryAfterMs } from '../app/pure/retry.ts';
 
@@ -76,28 +74,6 @@ test('Retry-After may be seconds or a date', () => {
   assert.equal(retryAfterMs(null, now), null);
 });
 
-test('ICE servers come from Link headers, quoted commas and all', () => {
-  const header =
-    '<stun:stun.example.net>; rel="ice-server", ' +
-    '<turn:turn.example.net?transport=udp>; rel="ice-server"; username="a,b;c"; credential="d\\"e"; credential-type="password", ' +
-    '</style.css>; rel=preload, <turn:not.this.one>; rel="alternate"';
-  assert.deepEqual(iceServersFromLink(header), [
-    { urls: 'stun:stun.example.net' },
-    { urls: 'turn:turn.example.net?transport=udp', username: 'a,b;c', credential: 'd"e' },
-  ]);
-  assert.deepEqual(iceServersFromLink(null), []);
-  assert.deepEqual(iceServersFromLink('nonsense, <unclosed; rel="ice-server"'), []);
-});
-
-test('Safari plays HLS itself, the others by hls.js, and a wish goes first', () => {
-  const all = { mse: true, nativeHls: true };
-  assert.deepEqual(pathOrder({ vendor: 'Apple Computer, Inc.', ...all }, null), ['native-hls', 'hls.js']);
-  assert.deepEqual(pathOrder({ vendor: 'Google Inc.', ...all }, null), ['hls.js', 'native-hls']);
-  assert.deepEqual(pathOrder({ vendor: '', mse: true, nativeHls: false }, 'native-hls'), ['hls.js']);
-  assert.deepEqual(pathOrder({ vendor: 'Google Inc.', ...all }, 'native-hls'), ['native-hls', 'hls.js']);
-  assert.deepEqual(pathOrder({ vendor: 'x', mse: false, nativeHls: false }, null), []);
-});
-
 test('each way a device fails has its own code and names the device', () => {
   const codes = [
     'NotAllowedError',
@@ -125,6 +101,15 @@ test('a failed media path names the port and what was tried', () => {
   assert.match(iceFailed('host', []).hint, /named no address/);
 });
 
+test('the key comes from the page and goes into the addresses of players', () => {
+  assert.deepEqual(['', '?token=', '?token=%20'].map(tokenFromQuery), [null, null, null]);
+  assert.equal(tokenFromQuery('?a=1&token=x%2By'), 'x+y');
+  const playlist = new URL('http://h/hls/a/index.m3u8');
+  assert.equal(withToken(playlist, 'x+y').href, 'http://h/hls/a/index.m3u8?token=x%2By');
+  assert.equal(withToken(playlist, null).href, playlist.href);
+  assert.equal(withToken(new URL('http://h/?token=a'), 'b').href, 'http://h/?token=b');
+});
+
 test('numbers read well', () => {
   const plain = (text: string): string => text.replaceAll('\u00a0', ' ');
   assert.deepEqual([0, 64_000, 999_499, 999_500, 2_512_000].map(bitrate).map(plain), [
@@ -144,6 +129,17 @@ test('numbers read well', () => {
     '2 d 7 h',
   ]);
   assert.deepEqual([null, 0.25, 3.04].map(latency), ['–', '250 ms', '3.0 s']);
+  assert.deepEqual([0, 0.0034, 0.12, 1].map(percent).map(plain), ['0 %', '0.3 %', '12 %', '100 %']);
+  assert.deepEqual([audience(0, 3), audience(2, 0), audience(2, 3)].map(plain), [
+    '3',
+    '2',
+    '5 (2 WebRTC, 3 HLS)',
+  ]);
+  assert.deepEqual([null, 'udp', 'turn-tcp'].map(transportLabel), [
+    'WebRTC',
+    'WebRTC (UDP)',
+    'WebRTC (TURN over TCP)',
+  ]);
   assert.equal(plain(size(1280, 720)), '1280 × 720');
   assert.equal(size(0, 0), '–');
 });

@@ -13,13 +13,13 @@ import {
   serverUnreachable,
   takenOver,
 } from '../pure/failures.ts';
-import type { IceServer } from '../pure/link.ts';
 import { paths } from '../pure/names.ts';
 import { isPassing } from '../pure/problem.ts';
 import { backoffMs } from '../pure/retry.ts';
 import type { SendReadout } from '../pure/stats.ts';
-import { CodecMissing, HandshakeFailed, IceFailed, type Outgoing, Session } from './session.ts';
-import { WhipNonsense, WhipRefused, WhipUnreachable } from './whip.ts';
+import { AnswerNonsense, ServerUnreachable, SessionRefused } from '../webrtc/session.ts';
+import { HandshakeFailed, IceFailed } from '../webrtc/waits.ts';
+import { CodecMissing, type Outgoing, Session } from './session.ts';
 
 export type PublishState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'stopped';
 
@@ -39,8 +39,6 @@ export class Publisher {
   #state: PublishState = 'idle';
   #session: Session | null = null;
   #stopper = new AbortController();
-  /** From the last answer's Link header: the next session may need them (TURN), and one that stands does not. */
-  #iceServers: IceServer[] = [];
 
   constructor(stream: string, events: PublisherEvents) {
     this.#stream = stream;
@@ -53,7 +51,7 @@ export class Publisher {
 
   /** The session's address on the server while there is one. */
   get location(): string | null {
-    return this.#session?.resource?.location.href ?? null;
+    return this.#session?.location ?? null;
   }
 
   get running(): boolean {
@@ -61,11 +59,11 @@ export class Publisher {
   }
 
   /** Goes live and stays live; returns at once. */
-  start(outgoing: Outgoing): void {
+  start(outgoing: Outgoing, token: string | null): void {
     if (this.running) return;
     this.#stopper = new AbortController();
     this.#set('connecting', null);
-    void this.#run(outgoing, this.#stopper.signal);
+    void this.#run(outgoing, token, this.#stopper.signal);
   }
 
   /** Ends the broadcast; the state says `stopped`, or `failed` with the given reason. */
@@ -81,6 +79,11 @@ export class Publisher {
     await this.#session?.replaceTrack(track);
   }
 
+  /** Tries the network anew, without a new session. */
+  restartIce(): void {
+    this.#session?.restartIce();
+  }
+
   async readout(): Promise<SendReadout | null> {
     return this.#state === 'live' && this.#session !== null ? this.#session.readout() : null;
   }
@@ -90,12 +93,14 @@ export class Publisher {
     this.#events.onState(state, failure);
   }
 
-  async #run(outgoing: Outgoing, signal: AbortSignal): Promise<void> {
+  async #run(outgoing: Outgoing, token: string | null, signal: AbortSignal): Promise<void> {
     /** Unsuccessful attempts since the stream was last live. */
     let attempt = 0;
     let wasLive = false;
     while (!signal.aborted) {
-      const outcome = await this.#attempt(outgoing, signal, () => {
+      const endpoint = new URL(paths.whip(this.#stream), window.location.href);
+      const session = new Session(endpoint, token, outgoing);
+      const outcome = await this.#attempt(session, signal, () => {
         wasLive = true;
         attempt = 0;
       });
@@ -110,23 +115,22 @@ export class Publisher {
   }
 
   /** One session from beginning to end. */
-  async #attempt(outgoing: Outgoing, signal: AbortSignal, onLive: () => void): Promise<Outcome> {
-    const knownServers = this.#iceServers.length;
-    const session = new Session(outgoing, this.#iceServers);
+  async #attempt(session: Session, signal: AbortSignal, onLive: () => void): Promise<Outcome> {
     this.#session = session;
     const lost = new Promise<void>((resolve) => {
       session.onLost = resolve;
       signal.addEventListener('abort', () => resolve());
     });
     try {
-      await session.open(new URL(paths.whip(this.#stream), window.location.href), signal);
+      await session.open(signal);
     } catch (error) {
-      this.#iceServers = session.iceServers ?? this.#iceServers;
-      return this.#judge(error, knownServers);
+      return this.#judge(error);
     }
-    this.#iceServers = session.iceServers ?? this.#iceServers;
     if (session.refused.length > 0) this.#events.onRefusedKinds(session.refused);
     onLive();
+    session.onTrouble = (troubled) => {
+      if (!signal.aborted) this.#set(troubled ? 'reconnecting' : 'live', null);
+    };
     this.#set('live', null);
     await lost;
     if (signal.aborted) return { verdict: 'give-up', failure: null, waitMs: 0, again: false };
@@ -156,7 +160,7 @@ export class Publisher {
     return true;
   }
 
-  #judge(error: unknown, knownServers: number): Outcome {
+  #judge(error: unknown): Outcome {
     const retry = (failure: Failure, waitMs = 0, again = false): Outcome => ({
       verdict: 'retry',
       failure,
@@ -164,25 +168,18 @@ export class Publisher {
       again,
     });
     const giveUp = (failure: Failure): Outcome => ({ verdict: 'give-up', failure, waitMs: 0, again: false });
-    if (error instanceof WhipRefused) {
+    if (error instanceof SessionRefused) {
       const { status, title, detail } = error.problem;
       const failure = serverRefused(status, title, detail);
       return isPassing(status)
         ? retry(failure, error.retryAfterMs ?? 0, error.retryAfterMs !== null)
         : giveUp(failure);
     }
-    if (error instanceof WhipUnreachable) return retry(serverUnreachable(window.location.origin));
-    if (error instanceof WhipNonsense) return giveUp(badAnswer(error.message));
+    if (error instanceof ServerUnreachable) return retry(serverUnreachable(window.location.origin));
+    if (error instanceof AnswerNonsense) return giveUp(badAnswer(error.message));
     if (error instanceof CodecMissing) return giveUp(codecMissing(codecName(error.message)));
     if (error instanceof HandshakeFailed) return retry(handshakeFailed());
-    if (error instanceof IceFailed) {
-      // The answer brought ICE servers that this attempt did not have: one more try is worth it.
-      return retry(
-        iceFailed(window.location.hostname, error.addresses),
-        0,
-        this.#iceServers.length > knownServers,
-      );
-    }
+    if (error instanceof IceFailed) return retry(iceFailed(window.location.hostname, error.addresses));
     return giveUp(badAnswer(error instanceof Error ? error.message : String(error)));
   }
 }

@@ -1,9 +1,10 @@
 /** The numbers while live. */
 
 import { codecName } from '../pure/codecs.ts';
-import { bitrate, clock, milliseconds, size } from '../pure/format.ts';
+import { audience, bitrate, clock, milliseconds, size } from '../pure/format.ts';
 import { limitWords, type SendReadout } from '../pure/stats.ts';
-import { byId, setText } from '../ui/dom.ts';
+import type { ViewerCounts } from '../ui/api.ts';
+import { byId, setText, show } from '../ui/dom.ts';
 
 const bitrateText = byId('r-bitrate', HTMLElement);
 const rttText = byId('r-rtt', HTMLElement);
@@ -28,4 +29,10 @@ export function showReadout(readout: SendReadout, liveSeconds: number): void {
   setText(codecsText, codecs.length > 0 ? codecs.join(' + ') : '–');
   setText(timeText, clock(liveSeconds));
   setText(limitText, readout.width === null ? '' : limitWords(readout.limitedBy));
+}
+
+/** Who watches; null when the server does not say. */
+export function showViewers(viewers: ViewerCounts | null): void {
+  show(byId('viewers-row', HTMLElement), viewers !== null);
+  if (viewers !== null) setText(byId('r-viewers', HTMLElement), audience(viewers.webrtc, viewers.hls));
 }

@@ -1,5 +1,7 @@
 /** What can go wrong when publishing, each with a code for tests and words for people. */
 
+import { sentence } from './format.ts';
+
 export interface Failure {
   /** Stable, for tests and for `document.body.dataset.errorCode`. */
   code: string;
@@ -142,7 +144,7 @@ export function serverUnreachable(origin: string): Failure {
 export function serverRefused(status: number, title: string, detail: string): Failure {
   return {
     code: 'server-refused',
-    title: `The server refused: ${title}${/[.!?]$/.test(title) ? '' : '.'}`,
+    title: `The server refused: ${sentence(title)}`,
     hint: detail === '' ? `Status ${status}.` : detail,
   };
 }

@@ -37,3 +37,28 @@ export function milliseconds(seconds: number | null): string {
 export function size(width: number | null, height: number | null): string {
   return width && height ? `${width}\u00a0×\u00a0${height}` : '–';
 }
+
+/** `5`, and of which kind where there are both. */
+export function audience(webrtc: number, hls: number): string {
+  const all = String(webrtc + hls);
+  return webrtc > 0 && hls > 0 ? `${all} (${webrtc}\u00a0WebRTC, ${hls}\u00a0HLS)` : all;
+}
+
+/** A part of a whole: `0 %`, `0.3 %`, `12 %`. */
+export function percent(fraction: number): string {
+  const value = fraction * 100;
+  return `${value === 0 || value >= 10 ? Math.round(value) : value.toFixed(1)}\u00a0%`;
+}
+
+/** The way of a WebRTC connection's media: `WebRTC (UDP)`, `WebRTC (TURN over TCP)`. */
+export function transportLabel(transport: string | null): string {
+  if (transport === null) return 'WebRTC';
+  const [turn, relayed] = transport.split('-');
+  const way = relayed === undefined ? (turn ?? '').toUpperCase() : `TURN over ${relayed.toUpperCase()}`;
+  return `WebRTC (${way})`;
+}
+
+/** Words that may or may not end like a sentence, as one. */
+export function sentence(words: string): string {
+  return /[.!?]$/.test(words) ? words : `${words}.`;
+}

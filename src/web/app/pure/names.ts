@@ -34,8 +34,21 @@ export const paths = {
   publish: (stream: string): string => `/publish/${stream}`,
   watch: (stream: string): string => `/watch/${stream}`,
   whip: (stream: string): string => `/whip/${stream}`,
+  whep: (stream: string): string => `/whep/${stream}`,
   hls: (stream: string): string => `/hls/${stream}/index.m3u8`,
   api: (stream: string): string => `/api/v1/streams/${stream}`,
   apiStreams: '/api/v1/streams',
   apiEvents: '/api/v1/events',
 } as const;
+
+/** The key in a page's address (`?token=`); null without one. */
+export function tokenFromQuery(query: string): string | null {
+  return new URLSearchParams(query).get('token')?.trim() || null;
+}
+
+/** The address with the key in it, for what cannot send an `Authorization` header: HLS players, `EventSource`. */
+export function withToken(url: URL, token: string | null): URL {
+  const keyed = new URL(url);
+  if (token !== null) keyed.searchParams.set('token', token);
+  return keyed;
+}

@@ -56,6 +56,14 @@ export function announceStereo(offer: string): string {
   return setOpusFmtp(offer, { stereo: '1', 'sprop-stereo': '1' });
 }
 
+/**
+ * The offer of a viewer, both over the wire and as its local description: Chromium and Safari decode two channels only when
+ * their own description says that they want them.
+ */
+export function acceptStereo(offer: string): string {
+  return setOpusFmtp(offer, { stereo: '1' });
+}
+
 /** The answer as the browser gets to see it: stereo at a bitrate that is worth two channels. */
 export function askForStereo(answer: string, bitrateBps: number): string {
   return setOpusFmtp(answer, { stereo: '1', maxaveragebitrate: String(Math.round(bitrateBps)) });

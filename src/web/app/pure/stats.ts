@@ -23,12 +23,13 @@ export interface SendReadout {
   atMs: number;
 }
 
-function num(stat: Stat | undefined, key: string): number | null {
+/** A finite number of a report's entry; null when it has none under this name. */
+export function num(stat: Stat | undefined, key: string): number | null {
   const value = stat?.[key];
   return typeof value === 'number' && Number.isFinite(value) ? value : null;
 }
 
-function str(stat: Stat | undefined, key: string): string | null {
+export function str(stat: Stat | undefined, key: string): string | null {
   const value = stat?.[key];
   return typeof value === 'string' ? value : null;
 }

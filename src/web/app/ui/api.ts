@@ -17,21 +17,35 @@ export interface AudioInfo {
   bitrate_bps: number;
 }
 
+export interface ViewerCounts {
+  webrtc: number;
+  hls: number;
+}
+
 export interface StreamInfo {
   name: string;
-  /** `waiting`: the publisher is gone and may come back within the grace time. */
-  state: 'live' | 'waiting' | 'starting';
+  /** `waiting`: the publisher is gone and may come back within the grace time; `ended`: only the last segments are left. */
+  state: 'live' | 'waiting' | 'starting' | 'ended';
   /** RFC 3339. */
   since: string;
   video: VideoInfo | null;
   audio: AudioInfo | null;
   output: { video: 'passthrough' | 'transcode' | null; width: number | null; height: number | null } | null;
   hls: string;
+  viewers?: ViewerCounts;
+}
+
+/** The API wants a key that this page does not have: asking again is of no use. */
+export class ApiClosed extends Error {}
+
+function refusal(status: number): Error {
+  const words = `The server answered ${status}.`;
+  return status === 401 || status === 403 ? new ApiClosed(words) : new Error(words);
 }
 
 export async function listStreams(): Promise<StreamInfo[]> {
   const response = await fetch(paths.apiStreams, { cache: 'no-store', signal: AbortSignal.timeout(8_000) });
-  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  if (!response.ok) throw refusal(response.status);
   const { streams } = (await response.json()) as { streams: StreamInfo[] };
   return streams;
 }
@@ -40,6 +54,6 @@ export async function listStreams(): Promise<StreamInfo[]> {
 export async function getStream(stream: string): Promise<StreamInfo | null> {
   const response = await fetch(paths.api(stream), { cache: 'no-store', signal: AbortSignal.timeout(8_000) });
   if (response.status === 404) return null;
-  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  if (!response.ok) throw refusal(response.status);
   return (await response.json()) as StreamInfo;
 }

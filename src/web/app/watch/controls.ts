@@ -15,6 +15,8 @@ const ICONS = {
   fullscreen: 'M4 4h6v2H6v4H4zM14 4h6v6h-2V6h-4zM4 14h2v4h4v2H4zM18 14h2v6h-6v-2h4z',
   small: 'M8 4h2v6H4V8h4zM14 4h2v4h4v2h-6zM4 14h6v6H8v-4H4zM14 14h6v2h-4v4h-2z',
   pip: 'M3 5h18v14H3zM5 7v10h14V7zM12 11.5h6v4.5h-6z',
+  settings:
+    'M4 6h7v2H4zM16 6h4v2h-4zM11 4.5h3.5v5H11zM4 11h2v2H4zM11 11h9v2h-9zM6 9.5h3.5v5H6zM4 16h9v2H4zM18 16h2v2h-2zM13 14.5h3.5v5H13z',
 } as const;
 
 /** Safari's own full screen for video on iPhones, which have no other. */
@@ -153,7 +155,7 @@ export class Controls {
   }
 }
 
-function setIcon(button: HTMLButtonElement, icon: keyof typeof ICONS, label: string): void {
+export function setIcon(button: HTMLButtonElement, icon: keyof typeof ICONS, label: string): void {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   svg.setAttribute('viewBox', '0 0 24 24');
   svg.setAttribute('width', '24');

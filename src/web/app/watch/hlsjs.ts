@@ -53,7 +53,7 @@ export class HlsjsPath implements PlaybackPath {
     hls.attachMedia(video);
   }
 
-  stop(): void {
+  stop(_leaving: boolean): void {
     this.#events = null;
     this.#hls?.destroy();
     this.#hls = null;
@@ -73,9 +73,15 @@ export class HlsjsPath implements PlaybackPath {
     const hls = this.#hls;
     const level =
       hls === null ? undefined : hls.levels[hls.currentLevel >= 0 ? hls.currentLevel : hls.loadLevel];
+    const parts = hls?.latestLevelDetails?.partTarget ?? 0;
+    const codecs = [level?.videoCodec, level?.audioCodec];
     return {
+      label: parts > 0 ? 'Low-latency HLS' : 'HLS',
       bitrateBps: level?.averageBitrate || level?.bitrate || null,
       renditions: hls?.levels.length ?? 0,
+      codecs: codecs.filter((codec): codec is string => codec !== undefined && codec !== ''),
+      receive: null,
+      viewers: null,
     };
   }
 
@@ -90,7 +96,9 @@ export class HlsjsPath implements PlaybackPath {
     if (hls === null || !data.fatal) return;
     const reason = `${data.details}${data.response?.code ? ` (${data.response.code})` : ''}`;
     if (data.type === Hls.ErrorTypes.NETWORK_ERROR) {
-      if (data.response?.code === 404 || data.response?.code === 410) {
+      if (data.response?.code === 401 || data.response?.code === 403) {
+        this.#end('refused', `The server does not let this player in (${data.response.code})`);
+      } else if (data.response?.code === 404 || data.response?.code === 410) {
         // A playlist that is gone is the end; a segment that is gone means that we were too slow.
         this.#end(isSegment(data) ? 'broken' : 'offline', reason);
       } else if (this.#networkRestarts++ < NETWORK_RESTARTS && !isManifest(data)) {

@@ -36,7 +36,7 @@ export class NativePath implements PlaybackPath {
     video.load();
   }
 
-  stop(): void {
+  stop(_leaving: boolean): void {
     this.#listening.abort();
     this.#video?.removeAttribute('src');
     this.#video?.load();
@@ -60,6 +60,13 @@ export class NativePath implements PlaybackPath {
   }
 
   stats(): PathStats {
-    return { bitrateBps: null, renditions: 0 };
+    return {
+      label: 'HLS, by the browser',
+      bitrateBps: null,
+      renditions: 0,
+      codecs: [],
+      receive: null,
+      viewers: null,
+    };
   }
 }

@@ -1,7 +1,11 @@
 /**
- * A way for media to reach the `<video>` element. The player tries the paths in order and knows nothing else about
- * them; WHEP is another implementation, put before HLS in `paths.ts`.
+ * A way for media to reach the `<video>` element. The player tries the paths in order (`pure/choose.ts`) and knows nothing
+ * else about them.
  */
+
+import type { PathName } from '../pure/choose.ts';
+import type { Layer } from '../pure/layers.ts';
+import type { ReceiveReadout } from '../pure/receive.ts';
 
 /** Why a path cannot go on. */
 export type PathEnd =
@@ -10,7 +14,12 @@ export type PathEnd =
   /** It broke; the same path from the start may work. */
   | 'broken'
   /** This browser or network will never make it work: try the next path. */
-  | 'unusable';
+  | 'unusable'
+  /** The stream wants a key; no path goes round that. */
+  | 'refused';
+
+/** What a path waits for without being broken. */
+export type Waiting = 'publisher' | 'connection';
 
 export interface PathEvents {
   /** Called at most once. */
@@ -18,20 +27,40 @@ export interface PathEvents {
 }
 
 export interface PathStats {
-  /** Of the rendition that plays, as the playlist declares it; null when not known. */
+  /** The way in words: `WebRTC (UDP)`. */
+  label: string;
+  /** What comes in, or of the rendition that plays, as the playlist declares it; null when not known. */
   bitrateBps: number | null;
   renditions: number;
+  /** As the path names them: MIME types or RFC 6381 strings. */
+  codecs: string[];
+  /** Only of a WebRTC connection. */
+  receive: ReceiveReadout | null;
+  /** Of the stream by any path, when the path is told. */
+  viewers: number | null;
 }
 
 export interface PlaybackPath {
-  readonly name: 'whep' | 'hls.js' | 'native-hls';
-  /** Attaches to the element. Ends are reported by `onEnd`. */
+  readonly name: PathName;
+  /** Attaches to the element; resolves when it can be told to play. Ends are reported by `onEnd`. */
   start(video: HTMLVideoElement, events: PathEvents): Promise<void>;
-  /** Detaches; no event follows. */
-  stop(): void;
+  /**
+   * Detaches; no event follows.
+   *
+   * @param leaving the page is going away
+   */
+  stop(leaving: boolean): void;
+  /** Rises while media comes; without it, the element's own position tells. */
+  progress?(): number;
+  /** Nothing comes, and starting again would not change that. */
+  waiting?(): Waiting | null;
   /** How far the picture is behind what is sent, in seconds; null when not known. */
   latencySeconds(): number | null;
   /** Jumps to the newest picture. */
   seekToLive(): void;
   stats(): PathStats;
+  /** What the viewer may choose from; empty when there is no choice. */
+  layers?(): readonly Layer[];
+  /** Null lets the server choose. Rejects with words when it cannot be had. */
+  chooseLayer?(layer: Layer | null): Promise<void>;
 }

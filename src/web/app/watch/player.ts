@@ -3,14 +3,16 @@
  * ends. It drives the `<video>` element and knows nothing of the page around it.
  */
 
-import { paths } from '../pure/names.ts';
+import { sentence } from '../pure/format.ts';
 import { backoffMs, retryAfterMs } from '../pure/retry.ts';
 import { getStream } from '../ui/api.ts';
 import type { PathEnd, PlaybackPath } from './path.ts';
+import { Progress } from './progress.ts';
 
 export type WatchState = 'idle' | 'offline' | 'loading' | 'playing' | 'stalled' | 'failed';
 
 export interface PlayerEvents {
+  /** `detail`: `waiting-for-publisher` or `reconnecting` while nothing comes; the kind of absence; or what failed. */
   onState(state: WatchState, detail: string): void;
   /** The browser lets nothing play with sound before a touch: it plays muted. */
   onMutedByBrowser(): void;
@@ -24,18 +26,27 @@ const WATCH_MS = 250;
 const STALL_AFTER_MS = 1_500;
 /** A stall that lasts is not going to end by itself. */
 const RESTART_AFTER_MS = 12_000;
-/** From the start of a path to its first picture: two target durations of 2 s, and the transcoder's start. */
+/** From the start of an HLS path to its first picture: two target durations of 2 s, and the transcoder's start. */
 const FIRST_PICTURE_MS = 20_000;
 /** This many broken attempts in a row are shown as a failure (and go on being retried, slowly). */
 const FAILED_AFTER = 4;
 const FAILED_RETRY_MS = 15_000;
 
+interface Outcome {
+  /** `again`: something has changed since the paths were put in order. */
+  end: PathEnd | 'again';
+  reason: string;
+}
+
 export class Player {
   readonly #stream: string;
+  /** The playlist, with its key: it tells whether the stream is on air. */
+  readonly #hlsUrl: string;
   readonly #video: HTMLVideoElement;
   readonly #makePaths: () => PlaybackPath[];
   readonly #events: PlayerEvents;
   #state: WatchState = 'idle';
+  #detail = '';
   #path: PlaybackPath | null = null;
   /** Wakes the main loop: an end of the path, or a wish of the viewer. */
   #run = new AbortController();
@@ -44,14 +55,19 @@ export class Player {
   #stalls = 0;
   /** After an end, an old playlist may still be there; only a publisher counts then. */
   #needsPublisher = false;
+  /** Why the paths before the present one were left. */
+  #passedOver: string | null = null;
+  #refused = false;
 
   constructor(
     stream: string,
+    hlsUrl: string,
     video: HTMLVideoElement,
     makePaths: () => PlaybackPath[],
     events: PlayerEvents,
   ) {
     this.#stream = stream;
+    this.#hlsUrl = hlsUrl;
     this.#video = video;
     this.#makePaths = makePaths;
     this.#events = events;
@@ -63,6 +79,16 @@ export class Player {
 
   get path(): PlaybackPath | null {
     return this.#path;
+  }
+
+  /** Does the stream want a key that was not given? */
+  get refused(): boolean {
+    return this.#refused;
+  }
+
+  /** Why it does not play by the best path; null when it does. */
+  get passedOver(): string | null {
+    return this.#passedOver;
   }
 
   get stalls(): number {
@@ -87,107 +113,138 @@ export class Player {
     void this.#play(this.#run.signal);
   }
 
-  /** Stops loading; the element keeps its last picture until the next start. */
-  stop(): void {
+  /**
+   * Stops loading.
+   *
+   * @param leaving the page is going away
+   */
+  stop(leaving = false): void {
     this.#run.abort();
-    this.#dropPath();
+    this.#dropPath(leaving);
     this.#set('idle', '');
   }
 
   #set(state: WatchState, detail: string): void {
     if (state === 'stalled' && this.#state !== 'stalled') this.#stalls++;
     this.#state = state;
+    this.#detail = detail;
     this.#events.onState(state, detail);
   }
 
-  #dropPath(): void {
-    this.#path?.stop();
+  #dropPath(leaving = false): void {
+    this.#path?.stop(leaving);
     this.#path = null;
   }
 
   async #loop(signal: AbortSignal): Promise<void> {
+    this.#dropPath();
+    this.#refused = false;
     while (!signal.aborted) {
       if (this.#state !== 'offline' && this.#state !== 'failed') this.#set('loading', '');
-      if (!(await this.#waitUntilOnAir(signal))) return;
+      if (this.#needsPublisher && (await this.#waitUntilOnAir(signal)) === 'given-up') return;
+      const beganMs = performance.now();
       const { end, reason } = await this.#playOnce(signal);
       if (signal.aborted) return;
       this.#dropPath();
+      if (end === 'again') continue;
       if (end === 'offline') {
         this.#attempt = 0;
         this.#needsPublisher = true;
+        this.#set('offline', this.#everPlayed ? 'ended' : 'nothing');
+        // Whatever else says that it is on air: nobody is asked more often than this.
+        await pause(beganMs + OFFLINE_POLL_MS - performance.now(), signal);
         continue;
       }
-      if (end === 'unusable') {
-        this.#set('failed', `This browser cannot play the stream: ${reason}.`);
+      if (end === 'unusable' || end === 'refused') {
+        this.#refused = end === 'refused';
+        this.#set(
+          'failed',
+          sentence(this.#refused ? reason : `This browser cannot play the stream: ${reason}`),
+        );
         return;
       }
       this.#attempt++;
       const failed = this.#attempt >= FAILED_AFTER;
-      if (failed) this.#set('failed', `The stream cannot be played at the moment: ${reason}. Trying again.`);
+      if (failed)
+        this.#set('failed', `The stream cannot be played at the moment: ${sentence(reason)} Trying again.`);
       await pause(failed ? FAILED_RETRY_MS : backoffMs(this.#attempt - 1, Math.random()), signal);
     }
   }
 
-  /** False when the run was given up meanwhile. */
-  async #waitUntilOnAir(signal: AbortSignal): Promise<boolean> {
-    while (!signal.aborted) {
-      const { onAir, reachable, waitMs } = await this.#probe(signal);
-      if (signal.aborted) return false;
-      if (onAir) {
+  async #waitUntilOnAir(signal: AbortSignal): Promise<'at-once' | 'waited' | 'given-up'> {
+    for (let probes = 0; !signal.aborted; probes++) {
+      const probe = await this.#probe(signal);
+      if (signal.aborted) break;
+      if (probe.onAir) {
         this.#needsPublisher = false;
-        if (this.#state === 'offline') this.#set('loading', '');
-        return true;
+        // A playlist alone may be what is left of a broadcast: a path has to show that it is not.
+        if (this.#state === 'offline' && probe.sure) this.#set('loading', '');
+        if (!probe.sure) await pause(OFFLINE_POLL_MS, signal);
+        return probes === 0 ? 'at-once' : 'waited';
       }
-      this.#set('offline', reachable ? (this.#everPlayed ? 'ended' : 'nothing') : 'unreachable');
-      await pause(waitMs, signal);
+      this.#set('offline', probe.reachable ? (this.#everPlayed ? 'ended' : 'nothing') : 'unreachable');
+      await pause(probe.waitMs, signal);
       await visible(signal);
     }
-    return false;
+    return 'given-up';
   }
 
-  async #probe(signal: AbortSignal): Promise<{ onAir: boolean; reachable: boolean; waitMs: number }> {
+  async #probe(signal: AbortSignal): Promise<Probe> {
     try {
-      const response = await fetch(paths.hls(this.#stream), { cache: 'no-store', signal });
+      const response = await fetch(this.#hlsUrl, { cache: 'no-store', signal });
       // The body is not wanted, but an unread one would hold the connection.
       await response.arrayBuffer();
       const asked = retryAfterMs(response.headers.get('Retry-After'), Date.now());
       const waitMs = Math.min(LONGEST_POLL_MS, Math.max(OFFLINE_POLL_MS, asked ?? 0));
-      const onAir = response.ok && (!this.#needsPublisher || (await this.#hasPublisher()));
-      return { onAir, reachable: response.ok || response.status === 404, waitMs };
+      // A refusal is no absence: the path finds the words for it.
+      const there = response.ok || response.status === 401 || response.status === 403;
+      const publisher = there && this.#needsPublisher ? await this.#hasPublisher() : there;
+      return {
+        onAir: publisher !== false,
+        sure: publisher !== null,
+        reachable: there || response.status === 404,
+        waitMs,
+      };
     } catch {
-      return { onAir: false, reachable: false, waitMs: OFFLINE_POLL_MS };
+      return { onAir: false, sure: true, reachable: false, waitMs: OFFLINE_POLL_MS };
     }
   }
 
-  async #hasPublisher(): Promise<boolean> {
+  /** Null when the API does not say: it may be closed to viewers, and then the playlist alone has to do. */
+  async #hasPublisher(): Promise<boolean | null> {
     try {
       const info = await getStream(this.#stream);
-      return info !== null && info.state !== 'waiting';
+      return info !== null && (info.state === 'live' || info.state === 'starting');
     } catch {
-      // The API may be closed to viewers: then the playlist alone decides.
-      return true;
+      return null;
     }
   }
 
   /** Tries the paths in order until one shows a picture, and follows that one to its end. */
-  async #playOnce(signal: AbortSignal): Promise<{ end: PathEnd; reason: string }> {
-    let last: { end: PathEnd; reason: string } = {
-      end: 'unusable',
-      reason: 'it has neither MSE nor native HLS',
-    };
-    for (const path of this.#makePaths()) {
+  async #playOnce(signal: AbortSignal): Promise<Outcome> {
+    let last: Outcome = { end: 'unusable', reason: 'it has neither WebRTC nor MSE nor native HLS' };
+    const candidates = this.#makePaths();
+    this.#passedOver = null;
+    for (const [i, path] of candidates.entries()) {
       this.#dropPath();
+      // WHEP says by itself whether something is on air; players of HLS are not made for playlists that are not there.
+      if (path.name !== 'whep') {
+        const onAir = await this.#waitUntilOnAir(signal);
+        if (onAir === 'given-up') return { end: 'offline', reason: 'stopped' };
+        if (onAir === 'waited' && i > 0) return { end: 'again', reason: '' };
+      }
       this.#path = path;
       const outcome = await this.#follow(path, signal);
       if (signal.aborted) return outcome;
       last = outcome;
       if (outcome.end !== 'unusable') break;
+      this.#passedOver = outcome.reason;
     }
     return last;
   }
 
   /** Resolves when the path has ended, by itself or because it makes no progress. */
-  #follow(path: PlaybackPath, signal: AbortSignal): Promise<{ end: PathEnd; reason: string }> {
+  #follow(path: PlaybackPath, signal: AbortSignal): Promise<Outcome> {
     const video = this.#video;
     return new Promise((resolve) => {
       const done = new AbortController();
@@ -196,34 +253,48 @@ export class Player {
         window.clearInterval(timer);
         resolve({ end, reason });
       };
-      const progress = new Progress(video);
-      const timer = window.setInterval(() => {
-        const { quietMs, played } = progress.look(performance.now());
-        if (played && quietMs === 0) {
-          this.#everPlayed = true;
-          this.#attempt = 0;
-          if (this.#state !== 'playing') this.#set('playing', '');
-        } else if (video.paused) {
-          // The viewer's own pause, or a start that waits for a touch.
-          progress.reset(performance.now());
-        } else if (!played && quietMs > FIRST_PICTURE_MS) {
-          finish('broken', 'no picture came');
-        } else if (played && quietMs > RESTART_AFTER_MS) {
-          finish('broken', 'it stopped');
-        } else if (played && quietMs > STALL_AFTER_MS && this.#state === 'playing') {
-          this.#set('stalled', '');
-        }
-      }, WATCH_MS);
+      const progress = new Progress(video, path);
+      const timer = window.setInterval(() => this.#watch(path, progress, finish), WATCH_MS);
       // At the end of a playlist with EXT-X-ENDLIST.
       video.addEventListener('ended', () => finish('offline', 'the broadcast has ended'), {
         signal: done.signal,
       });
       signal.addEventListener('abort', () => finish('offline', 'stopped'), { signal: done.signal });
       path.start(video, { onEnd: finish }).then(
-        () => this.#play(signal),
+        () => {
+          if (!done.signal.aborted) void this.#play(signal);
+        },
         (error: unknown) => finish('broken', String(error)),
       );
     });
+  }
+
+  /** Says how it goes, and ends what does not go. */
+  #watch(path: PlaybackPath, progress: Progress, finish: (end: PathEnd, reason: string) => void): void {
+    const nowMs = performance.now();
+    const { quietMs, played } = progress.look(nowMs);
+    if (played && quietMs === 0) {
+      this.#everPlayed = true;
+      this.#attempt = 0;
+      if (this.#state !== 'playing') this.#set('playing', '');
+      return;
+    }
+    const waiting = path.waiting?.() ?? null;
+    if (waiting !== null) {
+      progress.excuse(nowMs);
+      const detail = waiting === 'publisher' ? 'waiting-for-publisher' : 'reconnecting';
+      const state = played ? 'stalled' : 'loading';
+      if (this.#state !== state || this.#detail !== detail) this.#set(state, detail);
+    } else if (this.#video.paused) {
+      // The viewer's own pause, or a start that waits for a touch.
+      progress.excuse(nowMs);
+    } else if (!played && quietMs > FIRST_PICTURE_MS) {
+      finish('broken', 'no picture came');
+    } else if (played && quietMs > RESTART_AFTER_MS) {
+      finish('broken', 'it stopped');
+    } else if (played && quietMs > STALL_AFTER_MS && this.#state === 'playing') {
+      this.#set('stalled', '');
+    }
   }
 
   /** Begins to play, with sound if the browser lets us. */
@@ -245,40 +316,12 @@ export class Player {
   }
 }
 
-/** Does the picture advance? */
-class Progress {
-  readonly #video: HTMLVideoElement;
-  #position: number;
-  #sinceMs: number;
-  #played = false;
-
-  constructor(video: HTMLVideoElement) {
-    this.#video = video;
-    this.#position = video.currentTime;
-    this.#sinceMs = performance.now();
-  }
-
-  reset(nowMs: number): void {
-    this.#sinceMs = nowMs;
-    this.#position = this.#video.currentTime;
-  }
-
-  /** `quietMs`: for how long the position has not moved; `played`: has it ever? */
-  look(nowMs: number): { quietMs: number; played: boolean } {
-    const { currentTime, paused, seeking, readyState } = this.#video;
-    if (
-      currentTime !== this.#position &&
-      !paused &&
-      !seeking &&
-      readyState >= HTMLMediaElement.HAVE_CURRENT_DATA
-    ) {
-      // The first move may be the jump to the live edge and not a picture.
-      this.#played = this.#played || (currentTime > this.#position && currentTime - this.#position < 1);
-      this.reset(nowMs);
-      return { quietMs: 0, played: this.#played };
-    }
-    return { quietMs: nowMs - this.#sinceMs, played: this.#played };
-  }
+interface Probe {
+  onAir: boolean;
+  /** Whether that is known of the publisher, and not only of a playlist. */
+  sure: boolean;
+  reachable: boolean;
+  waitMs: number;
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
