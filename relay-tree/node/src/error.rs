@@ -73,6 +73,14 @@ pub enum OfferError {
         /// The limit.
         limit: usize,
     },
+    /// A publisher sends two tracks of one kind.
+    #[error(
+        "m= section {section} is a second one of its kind: a stream has one video and one audio track (RFC 9725 section 4.4.2)"
+    )]
+    SecondOfKind {
+        /// Counted from zero.
+        section: usize,
+    },
     /// Neither audio nor video is offered.
     #[error("the offer has no m=audio and no m=video section")]
     NoMedia,

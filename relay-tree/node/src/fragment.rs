@@ -44,6 +44,11 @@ impl Fragment {
             }
             _ => return Err(PatchError::BadFragment("it has only one of ice-ufrag and ice-pwd")),
         };
+        // RFC 8839 section 5.1 has at least foundation, component, transport, priority, address and port.
+        let legal = |line: &str| line.split_ascii_whitespace().count() >= 6;
+        if !places().all(|lines| lines.attributes("candidate").all(legal)) {
+            return Err(PatchError::BadFragment("one of its a=candidate lines is cut short"));
+        }
         let count = |lines: &Lines<'_>| {
             lines.attributes("candidate").count() + lines.attributes("end-of-candidates").count()
         };
@@ -79,7 +84,16 @@ mod tests {
 
     #[test]
     fn what_is_no_fragment_is_refused_in_words() {
-        for bad in ["", "\r\n", "hello", "{}", "a=ice-ufrag:abcd", "a=mid:0", "a=ice-ufrag:a\na=ice-pwd:b"] {
+        for bad in [
+            "",
+            "\r\n",
+            "hello",
+            "{}",
+            "a=ice-ufrag:abcd",
+            "a=mid:0",
+            "a=ice-ufrag:a\na=ice-pwd:b",
+            "a=candidate:",
+        ] {
             assert!(matches!(Fragment::parse(bad), Err(PatchError::BadFragment(_))), "{bad:?}");
         }
     }

@@ -67,9 +67,9 @@ impl IceLite {
         self.heard
     }
 
-    /// The user fragments that requests may be addressed to.
-    pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.local).chain(self.former.iter().map(|(c, _)| c)).map(|c| c.ufrag.as_str())
+    /// The user fragment that requests are addressed to.
+    pub(crate) fn ufrag(&self) -> &str {
+        &self.local.ufrag
     }
 
     /// Takes a STUN datagram that came by `path`.

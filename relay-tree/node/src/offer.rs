@@ -219,6 +219,9 @@ fn choose_sections(sdp: &Sdp<'_>, role: Role) -> Result<Vec<usize>, OfferError> 
                 if !chosen.iter().any(|&c| sdp.media[c].media == section.media) {
                     check_transport(index, section)?;
                     chosen.push(index);
+                } else if role == Role::Publisher {
+                    // RFC 9725 section 4.4.2: the whole offer, rather than a broadcast without its second camera.
+                    return Err(OfferError::SecondOfKind { section: index });
                 }
             }
             other => silent = Some(other),

@@ -109,8 +109,7 @@ pub(crate) struct Opening<'a> {
 pub(crate) struct Peer {
     pub(crate) id: SessionId,
     pub(crate) stream: String,
-    /// What it may be asked for by: more than one after an ICE restart.
-    pub(crate) ufrags: Vec<String>,
+    pub(crate) ufrag: String,
     /// What it feeds, once it is connected, and its number there.
     pub(crate) publication: Option<(Arc<Broadcast>, u64)>,
     hub: Arc<Hub>,
@@ -161,7 +160,7 @@ impl Peer {
         let Opening { id, stream, credentials, candidates, tcp, sink, counters, defaults, hub, thread } =
             opening;
         let now = Instant::now();
-        let ufrags = vec![credentials.ufrag.clone()];
+        let ufrag = credentials.ufrag.clone();
         let mut rtc = rtc_config(offer, credentials, &defaults).build(now);
         let transports: &[&str] = if tcp { &["udp", "tcp"] } else { &["udp"] };
         for (&addr, transport) in candidates.iter().flat_map(|a| transports.iter().map(move |t| (a, *t))) {
@@ -192,7 +191,7 @@ impl Peer {
         Self {
             id,
             stream,
-            ufrags,
+            ufrag,
             publication: None,
             hub,
             thread,
@@ -319,7 +318,7 @@ impl Peer {
         now: Instant,
         out: &mut Vec<Outgoing>,
     ) {
-        self.ufrags.push(local.ufrag.clone());
+        self.ufrag.clone_from(&local.ufrag);
         let mut direct = self.rtc.direct_api();
         direct.set_local_ice_credentials(local);
         direct.set_remote_ice_credentials(remote);

@@ -122,9 +122,9 @@ impl Viewer {
         })
     }
 
-    /// The ICE user fragments it may be asked for by.
-    pub(crate) fn ufrags(&self) -> Vec<String> {
-        self.link.ice.ufrags().map(str::to_owned).collect()
+    /// The ICE user fragment it is asked for by.
+    pub(crate) fn ufrag(&self) -> &str {
+        self.link.ice.ufrag()
     }
 
     /// Why the session is over, once it is.

@@ -25,9 +25,14 @@ const MAX_PATHS: usize = 8;
 /// Addresses of one peer over its life. str0m remembers each, so they are counted; a NAT that rebinds hourly needs ten days.
 const MAX_PATHS_EVER: usize = 256;
 
+/// ICE sessions of one peer that may still be asked for: the one in use, and some that restarts have replaced.
+const MAX_UFRAGS: usize = 4;
+
 /// A session and what its thread must remember of it.
 pub(super) struct Session {
     pub(super) member: Member,
+    /// What it may be asked for by: more than one after an ICE restart.
+    ufrags: Vec<String>,
     /// Most recently used last.
     paths: Vec<Path>,
     paths_ever: usize,
@@ -42,12 +47,14 @@ pub(super) enum Member {
 }
 
 impl Session {
-    pub(super) const fn publisher(peer: Box<Peer>) -> Self {
-        Self { member: Member::Publisher(peer), paths: Vec::new(), paths_ever: 0, timer: None }
+    pub(super) fn publisher(peer: Box<Peer>) -> Self {
+        let ufrags = vec![peer.ufrag.clone()];
+        Self { member: Member::Publisher(peer), ufrags, paths: Vec::new(), paths_ever: 0, timer: None }
     }
 
-    pub(super) const fn viewer(viewer: Box<Viewer>) -> Self {
-        Self { member: Member::Viewer(viewer), paths: Vec::new(), paths_ever: 0, timer: None }
+    pub(super) fn viewer(viewer: Box<Viewer>) -> Self {
+        let ufrags = vec![viewer.ufrag().to_owned()];
+        Self { member: Member::Viewer(viewer), ufrags, paths: Vec::new(), paths_ever: 0, timer: None }
     }
 
     /// Notes a path that the peer has proved to own.
@@ -87,13 +94,6 @@ impl Member {
         }
     }
 
-    fn ufrags(&self) -> Vec<String> {
-        match self {
-            Self::Publisher(peer) => peer.ufrags.clone(),
-            Self::Viewer(viewer) => viewer.ufrags(),
-        }
-    }
-
     fn due(&self) -> Instant {
         match self {
             Self::Publisher(peer) => peer.due(),
@@ -127,8 +127,8 @@ impl RelayThread {
     pub(super) fn open(&mut self, session: Session) {
         let key = self.next_key;
         self.next_key += 1;
-        for ufrag in session.member.ufrags() {
-            self.demux.expect(ufrag, key);
+        for ufrag in &session.ufrags {
+            self.demux.expect(ufrag.clone(), key);
         }
         self.names.insert(session.member.id().clone(), key);
         Counters::one(&self.counters.sessions);
@@ -172,6 +172,12 @@ impl RelayThread {
 
     pub(super) fn restart_ice(&mut self, id: &SessionId, local: IceCreds, remote: IceCreds) {
         let Some(&key) = self.names.get(id) else { return };
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        if session.ufrags.len() >= MAX_UFRAGS {
+            // The oldest has long been replaced.
+            self.demux.forget_ufrag(&session.ufrags.remove(0), key);
+        }
+        session.ufrags.push(local.ufrag.clone());
         self.demux.expect(local.ufrag.clone(), key);
         self.act(key, |member, now, out| match member {
             Member::Publisher(peer) => peer.restart_ice(local, remote, now, out),
@@ -310,8 +316,8 @@ impl RelayThread {
                 self.wire.tcp.close(connection);
             }
         }
-        for ufrag in session.member.ufrags() {
-            self.demux.forget_ufrag(&ufrag, key);
+        for ufrag in &session.ufrags {
+            self.demux.forget_ufrag(ufrag, key);
         }
         self.names.remove(session.member.id());
         self.counters.sessions.fetch_sub(1, Relaxed);
