@@ -211,3 +211,119 @@ fn sound_sink(codec: Codec, tally: &Arc<Tally>) -> AppSink {
         Some(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gstreamer_app::AppSrc;
+    use gstreamer_rtp::RTPBuffer;
+    use gstreamer_rtp::prelude::RTPBufferExt;
+    use skywave_media::capture::{Record, Records};
+    use skywave_media::packet::Packet;
+    use std::time::Duration;
+
+    /// The packets of one lane of a real sender.
+    fn packets(capture: &str, kind: TrackKind) -> Vec<Packet> {
+        let path = format!("{}/../../samples/captures/{capture}.skycap", env!("CARGO_MANIFEST_DIR"));
+        let file = std::fs::read(path).unwrap();
+        let of_kind = |record| match record {
+            Record::Packet { packet, .. } if packet.codec.kind() == kind => Some(packet),
+            _ => None,
+        };
+        Records::new(&file).unwrap().filter_map(|record| of_kind(record.unwrap())).collect()
+    }
+
+    fn sample_of(packet: &Packet) -> gst::Sample {
+        let length = u32::try_from(packet.payload.len()).unwrap();
+        let mut buffer = gst::Buffer::new_rtp_with_sizes(length, 0, 0).unwrap();
+        {
+            let mut rtp = RTPBuffer::from_buffer_writable(buffer.get_mut().unwrap()).unwrap();
+            rtp.set_payload_type(96);
+            rtp.set_seq(packet.sequence);
+            rtp.set_timestamp(packet.timestamp);
+            rtp.set_ssrc(packet.ssrc);
+            rtp.set_marker(packet.marker);
+            rtp.payload_mut().unwrap().copy_from_slice(&packet.payload);
+        }
+        let caps = gst::Caps::builder("application/x-rtp")
+            .field("media", packet.codec.kind().as_str())
+            .field("encoding-name", packet.codec.rtp_name().to_ascii_uppercase())
+            .field("clock-rate", packet.codec.rtp_clock_rate().cast_signed())
+            .field("payload", 96)
+            .build();
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        gst::Sample::builder().buffer(&buffer).caps(&caps).segment(&segment).build()
+    }
+
+    /// One lane that is fed by the test in place of webrtcbin.
+    struct Fed {
+        pipeline: gst::Pipeline,
+        source: AppSrc,
+        tally: Arc<Tally>,
+    }
+
+    impl Fed {
+        fn new() -> Self {
+            gst::init().unwrap();
+            let pipeline = gst::Pipeline::new();
+            let source = AppSrc::builder().format(gst::Format::Time).is_live(true).build();
+            pipeline.add(&source).unwrap();
+            let tally = Arc::default();
+            follow_lane(&source.static_pad("src").unwrap(), &pipeline.downgrade(), &tally);
+            pipeline.set_state(gst::State::Playing).unwrap();
+            Self { pipeline, source, tally }
+        }
+
+        fn feed(&self, packets: &[Packet]) {
+            for packet in packets {
+                self.source.push_sample(&sample_of(packet)).unwrap();
+            }
+        }
+
+        /// Waits until streaming threads have decoded so much.
+        fn wait_until(&self, what: &str, done: impl Fn(&Tally) -> bool) {
+            let deadline = Instant::now() + Duration::from_secs(40);
+            while !done(&self.tally) {
+                assert!(Instant::now() < deadline, "{what}: {:?}", self.tally);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    impl Drop for Fed {
+        fn drop(&mut self) {
+            self.pipeline.set_state(gst::State::Null).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_real_browsers_send_is_decoded_also_when_the_codec_changes_on_the_way() {
+        let lane = Fed::new();
+        let mut before = 0;
+        for (capture, codec) in [
+            ("chromium-av1", Codec::Av1),
+            ("chromium-vp8", Codec::Vp8),
+            ("chromium-h264", Codec::H264),
+            ("chromium-vp9", Codec::Vp9),
+            ("firefox-vp8", Codec::Vp8),
+        ] {
+            lane.feed(&packets(capture, TrackKind::Video));
+            lane.wait_until(capture, |tally| {
+                tally.lock().video_seen().is_some_and(|seen| seen.codec == codec && seen.frames > before + 10)
+            });
+            before = lane.tally.lock().video_seen().unwrap().frames;
+        }
+        assert!(lane.tally.lock().keyframes >= 5, "{:?}", lane.tally);
+        let elements = lane.pipeline.children().len();
+        assert_eq!(elements, 4, "appsrc and one chain, not those of before");
+    }
+
+    #[test]
+    fn sound_is_decoded_and_its_level_told() {
+        let lane = Fed::new();
+        lane.feed(&packets("gst-opus", TrackKind::Audio));
+        lane.wait_until("sound", |tally| tally.lock().audio_seen().is_some_and(|seen| seen.buffers > 10));
+        let seen = lane.tally.lock().audio_seen().unwrap();
+        assert!(seen.peak_db.is_finite() && seen.peak_db > -60.0, "{seen:?}");
+    }
+}
