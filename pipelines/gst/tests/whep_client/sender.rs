@@ -124,12 +124,14 @@ impl Sender {
     /// Sends what `chain` makes as the payload type that `media` has for `codec`; gives the pad that webrtcbin is fed by.
     fn send(&self, chain: &str, media: &SDPMediaRef, codec: &str, last: &str) -> gst::Pad {
         let offered = media.formats().filter_map(|pt| media.caps_from_media(pt.parse().ok()?));
-        let caps = offered
+        let mut caps = offered
             .into_iter()
             .find(|caps| {
                 caps.structure(0).unwrap().get::<&str>("encoding-name").unwrap().eq_ignore_ascii_case(codec)
             })
             .unwrap_or_else(|| panic!("{codec} is not offered"));
+        // The SDP library cannot know that the media is RTP.
+        caps.make_mut().structure_mut(0).unwrap().set_name("application/x-rtp");
         let payload_type = caps.structure(0).unwrap().get::<i32>("payload").unwrap();
         let chain = format!(
             "{chain} pt={payload_type} ! application/x-rtp,media={},encoding-name={codec},payload={payload_type} ! {last}",
