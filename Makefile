@@ -19,6 +19,7 @@ deps: ## Install what building and serving need (Debian packages), if anything i
 test-deps: ## Install what the tests need besides: browsers, players, a test runner
 	@scripts/install-deps.sh --with-tests
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	@PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" command -v geckodriver >/dev/null || cargo install --locked geckodriver
 
 web: deps ## Build the built-in pages
 	@scripts/build-web.sh

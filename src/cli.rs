@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the binary, and which part of it answers.
 
 mod bench;
+mod play;
 mod publish;
 mod token;
 
@@ -31,6 +32,8 @@ enum Command {
     /// Put load on a server and measure it: many WebRTC viewers, or a cheap publisher.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Watch a WHEP URL without a window: decode, count, measure, and say at the end what came.
+    Play(Box<play::PlayArgs>),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -101,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Publish(args) => publish::run(*args),
         Command::Bench(command) => bench::run(command),
+        Command::Play(args) => play::run(*args),
         Command::Config(command) => config(command),
         Command::Token(command) => token::run(&command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),
@@ -183,13 +187,14 @@ fn config(command: ConfigCommand) -> ExitCode {
     }
 }
 
-/// Names what is missing; fails when `serve` cannot do without it. `skywave publish` says itself what it lacks.
+/// Names what is missing; fails when `serve` cannot do without it. `skywave publish` and
+/// `skywave play` say themselves what they lack.
 fn worker_check(openh264: bool) -> ExitCode {
     let mut missing = skywave_gst::elements::check().err().unwrap_or_default();
     missing.retain(|one| match one.needed_for {
         NeededFor::Worker => true,
         NeededFor::OpenH264 => openh264,
-        NeededFor::Publish => false,
+        NeededFor::Publish | NeededFor::Play => false,
     });
     for one in &missing {
         complain(&one.to_string());

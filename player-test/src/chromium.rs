@@ -1,28 +1,18 @@
-//! Chromium under WebDriver, with a fake camera and microphone: publishes and watches as a person would.
+//! Chromium, driven by chromedriver.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::ops::Deref;
 
-use anyhow::{Context, Result, bail};
-use fantoccini::{Client, ClientBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::{Map, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::contract::{PublishPage, Urls, page};
-use crate::process::{Process, show};
-use crate::static_server::StaticServer;
-use crate::wait;
+use crate::browser::{Browser, START_LIMIT};
+use crate::process::Process;
 
-/// How long the browser may take to start on a machine that is busy.
-const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long a page may take from its load to the picture.
-const PAGE_LIMIT: Duration = Duration::from_secs(25);
+pub use crate::browser::{ForeignPublish, Sending, Watching};
 
-/// Flags of every browser here: headless as root, no traffic of its own, fake devices at 30 frames a second (the fake
+/// Flags of every Chromium here: headless as root, no traffic of its own, fake devices at 30 frames a second (the fake
 /// camera's default is 20), sound decoded but not played aloud, and no throttling of what is not in front.
 const FLAGS: [&str; 17] = [
     "--headless",
@@ -44,62 +34,22 @@ const FLAGS: [&str; 17] = [
     "--window-size=1000,800",
 ];
 
-/// One browser with one page. It ends, with its driver, when this goes.
+/// One Chromium with one page. It ends, with its driver, when this goes.
 #[derive(Debug)]
-pub struct Chromium {
-    name: String,
-    client: Client,
-    // Dropped in this order: the driver and the browser, then the profile they write to.
-    _driver: Process,
-    _profile: TempDir,
+pub struct Chromium(Browser);
+
+impl Deref for Chromium {
+    type Target = Browser;
+
+    fn deref(&self) -> &Browser {
+        &self.0
+    }
 }
 
-/// What the video element tells.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Watching {
-    /// Position in seconds.
-    pub current_time: f64,
-    /// Frames that came out of the decoder or were dropped after it.
-    pub frames: u64,
-    /// Frames dropped because the machine was late.
-    pub dropped: u64,
-    /// Bytes of audio decoded.
-    pub audio_bytes: u64,
-    /// Picture size.
-    pub width: u32,
-    /// Picture size.
-    pub height: u32,
-    /// How often playback ran dry since [`Chromium::monitor`].
-    pub stalls: u32,
-}
-
-/// What a WebRTC sender tells.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Sending {
-    /// `audio` or `video`.
-    pub kind: String,
-    /// MIME type.
-    pub codec: Option<String>,
-    /// Bytes sent.
-    pub bytes: u64,
-    /// Frames encoded (video).
-    pub frames: u64,
-    /// Size of the picture sent (video).
-    pub width: u32,
-    /// Size of the picture sent (video).
-    pub height: u32,
-}
-
-/// What the foreign page is to publish.
-#[derive(Debug, Clone)]
-pub struct ForeignPublish {
-    /// `vp8`, `vp9`, `h264`, `av1`.
-    pub codec: &'static str,
-    /// Picture size.
-    pub size: (u32, u32),
-    /// The fake camera and microphone, or a drawn picture and a tone.
-    pub camera: bool,
+impl From<Chromium> for Browser {
+    fn from(chromium: Chromium) -> Self {
+        chromium.0
+    }
 }
 
 impl Chromium {
@@ -118,66 +68,9 @@ impl Chromium {
         let profile = TempDir::new()?;
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("--user-data-dir={}", profile.path().display()));
-        let mut capabilities = serde_json::Map::new();
+        let mut capabilities = Map::new();
         capabilities.insert("goog:chromeOptions".to_owned(), json!({ "args": flags }));
-        capabilities.insert("timeouts".to_owned(), json!({ "script": 120_000, "pageLoad": 20_000 }));
-        let connect = async {
-            ClientBuilder::new(HttpConnector::new())
-                .capabilities(capabilities)
-                .connect(&format!("http://127.0.0.1:{port}"))
-                .await
-        };
-        let client =
-            tokio::time::timeout(START_LIMIT, connect).await.context("Chromium did not start in time")??;
-        Ok(Self { name: name.to_owned(), client, _driver: driver, _profile: profile })
-    }
-
-    /// Loads a page.
-    ///
-    /// # Errors
-    /// When it does not load.
-    pub async fn open(&self, url: &str) -> Result<()> {
-        self.client.goto(url).await.with_context(|| format!("{} cannot open {url}", self.name))
-    }
-
-    /// Runs a function body in the page (`arguments`, `return`).
-    ///
-    /// # Errors
-    /// When it throws, or returns something of another form.
-    pub async fn eval<T: DeserializeOwned>(&self, body: &str, arguments: Vec<Value>) -> Result<T> {
-        let value =
-            self.client.execute(body, arguments).await.with_context(|| format!("{}: {body}", self.name))?;
-        serde_json::from_value(value.clone())
-            .with_context(|| format!("{}: {body} returned {value}", self.name))
-    }
-
-    /// Runs the body of an `async` function in the page and waits for its promise.
-    ///
-    /// # Errors
-    /// When it rejects (with its reason), or resolves with something of another form.
-    pub async fn eval_async<T: DeserializeOwned>(&self, body: &str, arguments: Vec<Value>) -> Result<T> {
-        let script = format!(
-            "const done = arguments[arguments.length - 1]; (async function () {{ {body} }})(...arguments)
-               .then((value) => done({{ value: value ?? null }}), (error) => done({{ error: String(error) }}));"
-        );
-        let mut answer =
-            self.client.execute_async(&script, arguments).await.with_context(|| self.name.clone())?;
-        if let Some(error) = answer.get("error") {
-            bail!("{}: {error}", self.name);
-        }
-        Ok(serde_json::from_value(answer["value"].take())?)
-    }
-
-    /// Saves what the page shows as `player-test/out/{name}.png`, for the person who looks into a failure.
-    ///
-    /// # Errors
-    /// When the browser has died or the file cannot be written.
-    pub async fn screenshot(&self, name: &str) -> Result<PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
-        std::fs::create_dir_all(&folder)?;
-        let path = folder.join(format!("{name}.png"));
-        std::fs::write(&path, self.client.screenshot().await?)?;
-        Ok(path)
+        Ok(Self(Browser::connect(name, driver, port, capabilities, profile).await?))
     }
 
     /// Ends the browser in an orderly way: its connections close as when a person closes the window.
@@ -185,128 +78,6 @@ impl Chromium {
     /// # Errors
     /// When the driver has died.
     pub async fn close(self) -> Result<()> {
-        Ok(self.client.clone().close().await?)
-    }
-
-    /// Waits until the built-in page's state is `wanted`.
-    ///
-    /// # Errors
-    /// At once when the page's state is `failed`; when it is not there in time. A screenshot is left behind.
-    pub async fn state(&self, wanted: &str, limit: Duration) -> Result<()> {
-        let found = wait::until(&format!("the page's state to be {wanted}"), limit, async || {
-            let (state, error) = self.page_state().await?;
-            match state {
-                Some(state) if state == wanted => Ok(Some(Ok(()))),
-                Some(state) if state == page::FAILED => Ok(Some(Err(error.unwrap_or_default()))),
-                other => bail!("it is {other:?} {}", error.unwrap_or_default()),
-            }
-        })
-        .await;
-        let failure = match found {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => anyhow::anyhow!("the page failed: {error}"),
-            Err(error) => error,
-        };
-        if let Ok(path) = self.screenshot(&self.name).await {
-            show(&format!("screenshot: {}", path.display()));
-        }
-        Err(failure.context(self.name.clone()))
-    }
-
-    async fn page_state(&self) -> Result<(Option<String>, Option<String>)> {
-        let body = "const data = document.body.dataset; return [data[arguments[0]] ?? null, data[arguments[1]] ?? null];";
-        self.eval(body, vec![page::STATE.into(), page::ERROR.into()]).await
-    }
-
-    /// Publishes with Skywave's own page and waits until it says `live`.
-    ///
-    /// # Errors
-    /// When it does not come that far.
-    pub async fn publish(&self, urls: &Urls, stream: &str, what: &PublishPage) -> Result<()> {
-        self.open(&urls.publish_page(stream, what)).await?;
-        self.state(page::LIVE, PAGE_LIMIT).await
-    }
-
-    /// Publishes with the test's foreign page and waits until it is connected; gives the session's URL.
-    ///
-    /// # Errors
-    /// When the page throws: the text says which step.
-    pub async fn publish_foreign(
-        &self,
-        pages: &StaticServer,
-        whip: &str,
-        what: &ForeignPublish,
-    ) -> Result<String> {
-        self.open(&pages.whip_page()).await?;
-        let (width, height) = what.size;
-        let options = json!({ "url": whip, "codec": what.codec, "width": width, "height": height, "fps": 30,
-            "camera": what.camera, "video": true, "audio": true });
-        self.eval_async("return foreign.publish(arguments[0]);", vec![options]).await
-    }
-
-    /// Ends what [`Self::publish_foreign`] began.
-    ///
-    /// # Errors
-    /// When DELETE is not answered by 200 or 204.
-    pub async fn unpublish_foreign(&self) -> Result<()> {
-        self.eval_async::<Value>("await foreign.unpublish();", vec![]).await.map(drop)
-    }
-
-    /// What the foreign page's senders tell.
-    ///
-    /// # Errors
-    /// When it does not publish.
-    pub async fn sending(&self) -> Result<Vec<Sending>> {
-        self.eval_async("return foreign.stats();", vec![]).await
-    }
-
-    /// Connects and unpublishes `count` times in a row from the foreign page; gives the milliseconds of each.
-    ///
-    /// # Errors
-    /// When one of them fails.
-    pub async fn publish_cycles(&self, pages: &StaticServer, whip: &str, count: u32) -> Result<Vec<u32>> {
-        self.open(&pages.whip_page()).await?;
-        self.eval_async("return foreign.cycles(arguments[0], arguments[1]);", vec![whip.into(), count.into()])
-            .await
-    }
-
-    /// Opens Skywave's watch page and waits until it plays.
-    ///
-    /// # Errors
-    /// When it does not come that far.
-    pub async fn watch(&self, urls: &Urls, stream: &str) -> Result<()> {
-        self.open(&urls.watch_page(stream)).await?;
-        self.state(page::PLAYING, PAGE_LIMIT).await
-    }
-
-    /// Opens the bare hls.js page on a playlist and waits until it plays.
-    ///
-    /// # Errors
-    /// When it does not come that far.
-    pub async fn watch_bare(&self, pages: &StaticServer, playlist: &str) -> Result<()> {
-        self.open(&format!("{}?src={playlist}", pages.hls_page())).await?;
-        self.state(page::PLAYING, PAGE_LIMIT).await
-    }
-
-    /// Begins to count stalls of the page's video element.
-    ///
-    /// # Errors
-    /// When the page has none.
-    pub async fn monitor(&self) -> Result<()> {
-        let body = "const video = document.querySelector(arguments[0]); window.stallsSeen = 0;
-            video.addEventListener('waiting', () => { window.stallsSeen += 1; }); return true;";
-        self.eval::<bool>(body, vec![page::VIDEO.into()]).await.map(drop)
-    }
-
-    /// What the page's video element tells now.
-    ///
-    /// # Errors
-    /// When the page has none.
-    pub async fn watching(&self) -> Result<Watching> {
-        let body = "const video = document.querySelector(arguments[0]); const quality = video.getVideoPlaybackQuality();
-            return { currentTime: video.currentTime, frames: quality.totalVideoFrames, dropped: quality.droppedVideoFrames,
-              audioBytes: video.webkitAudioDecodedByteCount, width: video.videoWidth, height: video.videoHeight,
-              stalls: window.stallsSeen ?? 0 };";
-        self.eval(body, vec![page::VIDEO.into()]).await
+        self.0.close().await
     }
 }

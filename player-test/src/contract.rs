@@ -47,6 +47,12 @@ impl Urls {
         format!("{}/whip/{stream}", self.base)
     }
 
+    /// Where to watch over WebRTC.
+    #[must_use]
+    pub fn whep(&self, stream: &str) -> String {
+        format!("{}/whep/{stream}", self.base)
+    }
+
     /// The multivariant playlist.
     #[must_use]
     pub fn hls(&self, stream: &str) -> String {
@@ -271,6 +277,86 @@ impl TestPublish {
         arguments.extend(self.faults.split_whitespace().map(str::to_owned));
         arguments
     }
+}
+
+/// What `skywave play` is asked to watch.
+#[derive(Debug, Clone)]
+pub struct TestPlay {
+    /// `any`, `vp8`, `vp9`, `h264`, `av1` or `off`.
+    pub video: &'static str,
+    /// Whether sound is asked for.
+    pub audio: bool,
+    /// Watches for this long; 0: until stopped.
+    pub duration_s: u32,
+    /// Further flags, separated by blanks.
+    pub flags: String,
+}
+
+impl Default for TestPlay {
+    fn default() -> Self {
+        Self { video: "any", audio: true, duration_s: 5, flags: String::new() }
+    }
+}
+
+impl TestPlay {
+    /// The arguments of `skywave` that watch `whep_url` so, and tell at the end as JSON.
+    #[must_use]
+    pub fn arguments(&self, whep_url: &str) -> Vec<String> {
+        let audio = if self.audio { "opus" } else { "off" };
+        let duration = format!("{}s", self.duration_s);
+        let fixed =
+            ["play", whep_url, "--json", "--video", self.video, "--audio", audio, "--duration", &duration];
+        let mut arguments: Vec<String> = fixed.iter().map(|one| (*one).to_owned()).collect();
+        arguments.extend(self.flags.split_whitespace().map(str::to_owned));
+        arguments
+    }
+}
+
+/// What `skywave play --json` tells at its end.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PlaySeen {
+    /// From the offer's departure to the first RTP packet, milliseconds.
+    pub first_packet_after_ms: Option<f64>,
+    /// RTP packets.
+    pub packets: u64,
+    /// Packets lost before retransmission.
+    pub lost_packets: u64,
+    /// Why the connection ended before its time.
+    pub lost: Option<String>,
+    /// Decoded video.
+    pub video: Option<PlayVideo>,
+    /// Decoded audio.
+    pub audio: Option<PlayAudio>,
+}
+
+/// Video as `skywave play` tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PlayVideo {
+    /// `vp8`, `vp9`, `h264`, `av1`.
+    pub codec: String,
+    /// Picture size.
+    pub width: u32,
+    /// Picture size.
+    pub height: u32,
+    /// Pictures decoded.
+    pub frames: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// From the offer's departure to the first picture, milliseconds.
+    pub first_frame_after_ms: f64,
+    /// The longest time between two pictures, milliseconds.
+    pub longest_pause_ms: f64,
+}
+
+/// Audio as `skywave play` tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PlayAudio {
+    /// `opus`.
+    pub codec: String,
+    /// Buffers decoded.
+    pub buffers: u64,
+    /// The loudest sample, dB relative to full scale; absent: digital silence.
+    pub peak_db: Option<f64>,
 }
 
 /// Faults of `skywave publish`, as its flags.

@@ -6,10 +6,12 @@
 //!
 //! Every wait has a deadline and says in its error what was waited for ([`wait`]); every process ends with its handle.
 
+pub mod browser;
 pub mod chromium;
 pub mod contract;
 pub mod exposition;
 pub mod ffmpeg;
+pub mod firefox;
 pub mod gstreamer;
 pub mod hls_check;
 pub mod hls_client;
@@ -22,6 +24,8 @@ pub mod server;
 pub mod skew;
 pub mod spectrum;
 pub mod static_server;
+pub mod viewer;
 pub mod viewing;
 pub mod vlc;
 pub mod wait;
+pub mod whep_page;

@@ -9,6 +9,7 @@ use warp::Filter;
 use warp::http::header;
 
 const WHIP_PAGE: &str = include_str!("../pages/whip.html");
+const WHEP_PAGE: &str = include_str!("../pages/whep.html");
 const HLS_PAGE: &str = include_str!("../pages/hls.html");
 const EMPTY: &str = "/nothing-to-serve";
 
@@ -35,6 +36,7 @@ impl StaticServer {
             .and(
                 warp::path!("whip")
                     .and(html(WHIP_PAGE))
+                    .or(warp::path!("whep").and(html(WHEP_PAGE)))
                     .or(warp::path!("hls").and(html(HLS_PAGE)))
                     .or(script),
             )
@@ -55,6 +57,12 @@ impl StaticServer {
     #[must_use]
     pub fn whip_page(&self) -> String {
         format!("{}/whip", self.base)
+    }
+
+    /// The foreign WHEP viewer's page.
+    #[must_use]
+    pub fn whep_page(&self) -> String {
+        format!("{}/whep", self.base)
     }
 
     /// The bare hls.js page.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::chromium::Chromium;
+use crate::browser::Browser;
 use crate::wait;
 
 /// Pictures and buffers of sound that reached the viewer.
@@ -39,7 +39,7 @@ impl Played {
 ///
 /// # Errors
 /// Says what was missing.
-pub async fn browser_plays_on(browser: &Chromium, seconds: u32, fps: Option<u32>, audio: bool) -> Result<()> {
+pub async fn browser_plays_on(browser: &Browser, seconds: u32, fps: Option<u32>, audio: bool) -> Result<()> {
     browser.monitor().await?;
     let begin = browser.watching().await?;
     let limit = Duration::from_secs(u64::from(seconds)) * 3 / 2 + Duration::from_secs(3);

@@ -14,6 +14,8 @@ pub enum NeededFor {
     OpenH264,
     /// The WHIP client: `skywave publish`.
     Publish,
+    /// The WHEP client: `skywave play` (beside what the WHIP client and the worker need).
+    Play,
 }
 
 impl fmt::Display for NeededFor {
@@ -22,6 +24,7 @@ impl fmt::Display for NeededFor {
             Self::Worker => "transcoding",
             Self::OpenH264 => "encoding with OpenH264",
             Self::Publish => "skywave publish",
+            Self::Play => "skywave play",
         })
     }
 }
@@ -48,7 +51,7 @@ const LIBAV: &str = "gstreamer1.0-libav";
 const NICE: &str = "gstreamer1.0-nice";
 
 /// Every element the product names, and those that they make themselves (`webrtcbin` needs ICE, DTLS and SRTP).
-const ELEMENTS: [(&str, &str, NeededFor); 43] = [
+const ELEMENTS: [(&str, &str, NeededFor); 47] = [
     ("appsrc", BASE, NeededFor::Worker),
     ("appsink", BASE, NeededFor::Worker),
     ("videoconvertscale", BASE, NeededFor::Worker),
@@ -92,6 +95,10 @@ const ELEMENTS: [(&str, &str, NeededFor); 43] = [
     ("rtspsrc", GOOD, NeededFor::Publish),
     ("matroskademux", GOOD, NeededFor::Publish),
     ("qtdemux", GOOD, NeededFor::Publish),
+    ("rtpvp8depay", GOOD, NeededFor::Play),
+    ("rtpvp9depay", GOOD, NeededFor::Play),
+    ("rtpopusdepay", GOOD, NeededFor::Play),
+    ("pngenc", GOOD, NeededFor::Play),
 ];
 
 /// Looks for every element the product uses.

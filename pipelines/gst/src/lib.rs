@@ -3,5 +3,7 @@
 pub mod convert;
 pub mod elements;
 pub mod transcode;
+pub mod webrtc_client;
+pub mod whep_client;
 pub mod whip_client;
 pub mod worker;

@@ -11,20 +11,18 @@
 //!
 //! so a lost connection costs no capture, and a source that ends or restarts costs no connection.
 //!
-//! What belongs here: everything between a source and the WHIP server. What does not: the server's side of
-//! WHIP (`relay-node`, the root package), reading the command line (the root package).
+//! What belongs here: everything between a source and the WHIP server. What does not: what `skywave play` needs as
+//! well (`webrtc_client`), the server's side of WHIP (`relay-node`, the root package), reading the command line (the root
+//! package).
 
 mod capture;
 mod encode;
 mod error;
 mod faults;
-mod guard;
-mod ice;
 mod lane;
 mod options;
 mod peer;
 mod run;
-mod signalling;
 mod source;
 mod stats;
 mod test_picture;

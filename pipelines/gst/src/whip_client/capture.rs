@@ -1,11 +1,12 @@
 //! The capture pipeline: from a source to coded frames in the outlets.
 
-use super::encode::{self, make};
+use super::encode;
 use super::error::PublishError;
-use super::guard::{BusNote, PipelineGuard};
 use super::lane::{Delivery, Outlets};
 use super::options::{AudioChoice, PublishOptions, Source, VideoChoice};
 use super::source;
+use crate::webrtc_client::element::make;
+use crate::webrtc_client::guard::{BusNote, PipelineGuard};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
@@ -196,7 +197,7 @@ impl LaneBuilder {
     }
 
     fn pipeline(&self) -> Result<gst::Pipeline, PublishError> {
-        self.pipeline.upgrade().ok_or_else(|| PublishError::Engine("the capture is being stopped".into()))
+        self.pipeline.upgrade().ok_or_else(|| PublishError::engine("the capture is being stopped"))
     }
 
     /// Adds `elements`, links them in order and starts them.
@@ -211,7 +212,7 @@ impl LaneBuilder {
     pub(super) fn add_elements(&self, elements: &[gst::Element]) -> Result<gst::Pad, PublishError> {
         self.add_and_link(&elements.iter().collect::<Vec<_>>())?;
         let last = elements.last().and_then(|e| e.static_pad("src"));
-        last.ok_or_else(|| PublishError::Engine("a chain ends in an element without source pad".into()))
+        last.ok_or_else(|| PublishError::engine("a chain ends in an element without source pad"))
     }
 
     /// Adds `elements` and links `pad` to the first; the source pad of the last.
@@ -266,7 +267,7 @@ impl LaneBuilder {
             (TrackKind::Audio, _, AudioChoice::Opus { bitrate_bps }) => encode::audio_chain(bitrate_bps)?,
             (TrackKind::Video, VideoChoice::Copy, _) => {
                 let reason = "its video is not H.264, so it cannot be sent without encoding";
-                return Err(PublishError::Option(reason.into()));
+                return Err(PublishError::option(reason));
             }
             _ => return Ok(()),
         };
@@ -330,7 +331,7 @@ impl LaneBuilder {
 fn link_to(pad: &gst::Pad, element: &gst::Element) -> Result<(), PublishError> {
     let sink = element.static_pad("sink").expect("elements behind a source have a sink pad");
     pad.link(&sink)
-        .map_err(|e| PublishError::Engine(format!("{} does not fit {}: {e}", pad.name(), element.name())))?;
+        .map_err(|e| PublishError::engine(format!("{} does not fit {}: {e}", pad.name(), element.name())))?;
     Ok(())
 }
 /// The frame rate that `pad` is bound to deliver, if it is bound to one.

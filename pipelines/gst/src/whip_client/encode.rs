@@ -2,6 +2,7 @@
 
 use super::error::PublishError;
 use super::options::VideoEncoding;
+use crate::webrtc_client::element::{caps_filter, make};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use skywave_media::codec::Codec;
@@ -13,28 +14,6 @@ const USUAL_FPS: u32 = 30;
 /// Fixed speed of libvpx in real time mode: about what browsers use on a desktop.
 const VPX_SPEED: i32 = -6;
 
-/// Makes an element, or says which Debian package has it.
-pub(super) fn make(element: &str) -> Result<gst::Element, PublishError> {
-    gst::ElementFactory::make(element).build().map_err(|_| PublishError::MissingElement {
-        element: element.to_owned(),
-        package: package_of(element),
-    })
-}
-
-/// The Debian 12 package with this element.
-fn package_of(element: &str) -> &'static str {
-    match element {
-        "webrtcbin" | "openh264enc" | "h264parse" => "gstreamer1.0-plugins-bad",
-        "x264enc" => "gstreamer1.0-plugins-ugly",
-        "nicesink" => "gstreamer1.0-nice",
-        "alsasrc" => "gstreamer1.0-alsa",
-        "videotestsrc" | "audiotestsrc" | "videoconvert" | "videoscale" | "videorate" | "audioconvert"
-        | "audioresample" | "opusenc" | "decodebin" | "appsink" | "appsrc" => "gstreamer1.0-plugins-base",
-        "queue" | "clocksync" | "capsfilter" | "filesrc" => "libgstreamer1.0-0",
-        _ => "gstreamer1.0-plugins-good",
-    }
-}
-
 /// Fails early, before anything is opened, when this machine cannot encode or send `codec`.
 pub(super) fn check_codec(codec: Codec) -> Result<(), PublishError> {
     let elements: &[&str] = match codec {
@@ -43,9 +22,12 @@ pub(super) fn check_codec(codec: Codec) -> Result<(), PublishError> {
         Codec::H264 => &[h264_encoder(), "h264parse", "rtph264pay"],
         Codec::Opus => &["opusenc", "rtpopuspay"],
         Codec::Av1 => return Err(PublishError::NoPayloader { codec, element: "rtpav1pay" }),
-        Codec::Aac => return Err(PublishError::Option("WebRTC carries Opus, not AAC".into())),
+        Codec::Aac => return Err(PublishError::option("WebRTC carries Opus, not AAC")),
     };
-    elements.iter().try_for_each(|e| make(e).map(drop))
+    for element in elements {
+        make(element)?;
+    }
+    Ok(())
 }
 
 /// x264 where it is installed; else openh264, which is free of the GPL.
@@ -104,13 +86,6 @@ pub(super) fn h264_framing() -> Result<Vec<gst::Element>, PublishError> {
         .field("alignment", "au")
         .build();
     Ok(vec![parse, caps_filter(caps)?])
-}
-
-/// A capsfilter.
-pub(super) fn caps_filter(caps: gst::Caps) -> Result<gst::Element, PublishError> {
-    let filter = make("capsfilter")?;
-    filter.set_property("caps", caps);
-    Ok(filter)
 }
 
 /// A queue that forgets the oldest when an encoder falls behind: live is worth more than complete.

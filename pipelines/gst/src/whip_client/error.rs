@@ -1,22 +1,15 @@
 //! What can go wrong while publishing, in words for the person at the keyboard.
 
+use crate::webrtc_client::ClientError;
 use skywave_media::codec::Codec;
 use std::time::Duration;
 
 /// Why publishing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// An option that cannot be: the text names it.
-    #[error("{0}")]
-    Option(String),
-    /// A GStreamer element this machine lacks.
-    #[error("GStreamer element `{element}` is missing; install the Debian package `{package}`")]
-    MissingElement {
-        /// Name of the element.
-        element: String,
-        /// Debian package that has it.
-        package: &'static str,
-    },
+    /// The options, the server, the connection or this machine.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// A codec that this machine's GStreamer cannot put into RTP.
     #[error(
         "{codec:?} cannot be published: GStreamer {} has no RTP payloader for it (`{element}`, in GStreamer's \
@@ -47,73 +40,33 @@ pub enum PublishError {
         /// How long we waited.
         waited: Duration,
     },
-    /// The WHIP server could not be reached.
-    #[error("cannot reach {url}: {reason}")]
-    Unreachable {
-        /// The URL asked.
-        url: String,
-        /// Why.
-        reason: String,
-    },
-    /// The WHIP server said no.
-    #[error("{url} answered {status}: {advice}{}", quoted(.said))]
-    Refused {
-        /// The URL asked.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// What that means and what to do, in plain words.
-        advice: String,
-        /// The server's own words, from its `application/problem+json` or text body; may be empty.
-        said: String,
-        /// When the server asks to be tried again (`Retry-After`).
-        retry_after: Option<Duration>,
-    },
-    /// The answer breaks RFC 9725 or is no SDP.
-    #[error("{url} is no WHIP server: {reason}")]
-    BadAnswer {
-        /// The URL asked.
-        url: String,
-        /// What is wrong with the answer.
-        reason: String,
-    },
-    /// ICE or DTLS never came up.
-    #[error("no media connection with {url} within {} s: {reason}", waited.as_secs())]
-    NotConnected {
-        /// The WHIP session.
-        url: String,
-        /// How long we waited.
-        waited: Duration,
-        /// What is known.
-        reason: String,
-    },
-    /// An established connection was lost.
-    #[error("connection lost: {0}")]
-    ConnectionLost(String),
-    /// GStreamer failed in a way that is nobody's fault at the keyboard.
-    #[error("GStreamer: {0}")]
-    Engine(String),
-}
-
-/// `said` as a clause that can follow the advice, or nothing.
-fn quoted(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(" (the server says: {said})") }
 }
 
 impl PublishError {
+    /// An option that cannot be.
+    pub(super) fn option(words: impl Into<String>) -> Self {
+        ClientError::Option(words.into()).into()
+    }
+
+    /// GStreamer failed.
+    pub(super) fn engine(words: impl Into<String>) -> Self {
+        ClientError::Engine(words.into()).into()
+    }
+
+    /// The connection is gone.
+    pub(super) fn connection_lost(words: impl Into<String>) -> Self {
+        ClientError::ConnectionLost(words.into()).into()
+    }
+
     /// Whether another attempt may succeed without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::NotConnected { .. } | Self::ConnectionLost(_) => true,
-            Self::Refused { status, .. } => matches!(status, 408 | 409 | 425 | 429 | 500..=599),
-            _ => false,
-        }
+        matches!(self, Self::Client(error) if error.is_transient())
     }
 
     /// How long the server asks us to wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Client(error) => error.retry_after(),
             _ => None,
         }
     }
@@ -121,12 +74,12 @@ impl PublishError {
 
 impl From<gstreamer::glib::BoolError> for PublishError {
     fn from(error: gstreamer::glib::BoolError) -> Self {
-        Self::Engine(error.to_string())
+        ClientError::from(error).into()
     }
 }
 
 impl From<gstreamer::StateChangeError> for PublishError {
-    fn from(_: gstreamer::StateChangeError) -> Self {
-        Self::Engine("a pipeline refused to change its state".into())
+    fn from(error: gstreamer::StateChangeError) -> Self {
+        ClientError::from(error).into()
     }
 }

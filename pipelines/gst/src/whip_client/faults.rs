@@ -21,16 +21,6 @@ const FLIP_ONE_IN: usize = 50;
 /// Payload type 200 of RTCP: a sender report (RFC 3550 section 6.4.1).
 const SENDER_REPORT: u8 = 200;
 
-/// Whether a datagram of RTP and RTCP on one port is RTCP (RFC 5761 section 4).
-pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
-    matches!(datagram, [0x80..=0xbf, 192..=223, ..])
-}
-
-/// Whether a datagram is RTP (RFC 7983 section 7).
-pub(super) fn is_rtp(datagram: &[u8]) -> bool {
-    matches!(datagram, [0x80..=0xbf, ..]) && !is_rtcp(datagram)
-}
-
 /// Decides, packet by packet, what reaches the wire.
 pub(super) struct WireLoss {
     dice: Mutex<StdRng>,
@@ -127,16 +117,6 @@ impl Damage {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rtp_and_rtcp_are_told_apart() {
-        assert!(is_rtp(&[0x80, 96, 0, 1]) && !is_rtcp(&[0x80, 96]));
-        assert!(is_rtp(&[0x90, 0x80 | 96]), "marker bit set");
-        assert!(is_rtcp(&[0x80, 200]) && !is_rtp(&[0x81, 205]));
-        assert!(!is_rtp(&[22, 254, 253]), "DTLS");
-        assert!(!is_rtp(&[0, 1]), "STUN");
-        assert!(!is_rtp(&[]) && !is_rtcp(&[0x80]));
-    }
 
     #[test]
     fn equal_seeds_lose_the_same_packets_and_about_the_wished_share() {

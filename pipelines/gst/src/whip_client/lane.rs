@@ -207,7 +207,7 @@ fn format_of(sample: &gst::Sample) -> Result<Option<LaneFormat>, PublishError> {
         "video/x-vp9" => Codec::Vp9,
         "video/x-h264" => Codec::H264,
         "audio/x-opus" => Codec::Opus,
-        _ => return Err(PublishError::Engine(format!("{name} is nothing we can publish"))),
+        _ => return Err(PublishError::engine(format!("{name} is nothing we can publish"))),
     };
     let mut profile_level_id = None;
     if codec == Codec::H264 {

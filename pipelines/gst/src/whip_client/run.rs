@@ -1,14 +1,18 @@
 //! The life of a publication: capture, connect, send, connect again, stop.
 
 use super::capture::Capture;
-use super::encode::{check_codec, make};
+use super::encode::check_codec;
 use super::error::PublishError;
-use super::ice::{self, IceServer};
 use super::lane::Outlets;
 use super::options::{PublishEvent, PublishOptions, PublishSummary, Source, VideoChoice};
 use super::peer::{Peer, PeerOptions};
-use super::signalling::{Endpoint, Session};
 use super::stats::{Counters, Meter, Silence};
+use crate::webrtc_client::Protocol;
+use crate::webrtc_client::connection::{self, IceOptions};
+use crate::webrtc_client::deadline::{PATIENCE, at};
+use crate::webrtc_client::guard::drop_elsewhere;
+use crate::webrtc_client::ice::IceServer;
+use crate::webrtc_client::signalling::{Endpoint, Session};
 use gstreamer as gst;
 use std::future::Future;
 use std::pin::pin;
@@ -16,14 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
-
-/// From the answer to the first packet. ICE and DTLS take tens of milliseconds on a good network; retransmitted
-/// handshakes over a bad one take seconds.
-const CONNECT_LIMIT: Duration = Duration::from_secs(20);
-
-/// How long an established connection may be without a way before it counts as lost. Consent expires after 30 s
-/// (RFC 7675 section 5.1); people do not wait that long.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits between attempts: the first, doubled up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -60,9 +56,10 @@ pub async fn publish(
     on_event: impl FnMut(PublishEvent) + Send,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<PublishSummary, PublishError> {
-    gst::init().map_err(|e| PublishError::Engine(e.to_string()))?;
+    gst::init().map_err(|e| PublishError::engine(e.to_string()))?;
     check(&options)?;
-    let endpoint = Endpoint::new(&options.url, options.token.clone(), options.tls_ca.clone())?;
+    let endpoint =
+        Endpoint::new(Protocol::Whip, &options.url, options.token.clone(), options.tls_ca.clone())?;
     let given = options.ice_servers.iter().map(|s| IceServer::from_option(s)).collect::<Result<_, _>>()?;
     let outlets = Arc::new(Outlets::new(&options.faults));
     let mut publication = Publication {
@@ -92,30 +89,29 @@ pub async fn publish(
 
 /// What can be told before anything is opened.
 fn check(options: &PublishOptions) -> Result<(), PublishError> {
-    make("webrtcbin")?;
-    make("nicesink")?;
+    connection::check()?;
     match &options.video {
         VideoChoice::Auto(encoding) | VideoChoice::Encode(encoding) => {
             if encoding.codec.kind() != skywave_media::codec::TrackKind::Video {
-                return Err(PublishError::Option(format!("{:?} is no video codec", encoding.codec)));
+                return Err(PublishError::option(format!("{:?} is no video codec", encoding.codec)));
             }
             check_codec(encoding.codec)?;
             let odd = |n: u32| !(16..=8192).contains(&n) || n % 2 == 1;
             if encoding.size.is_some_and(|(width, height)| odd(width) || odd(height)) {
-                return Err(PublishError::Option(
-                    "video is 16 to 8192 pixels wide and high, in even numbers".into(),
+                return Err(PublishError::option(
+                    "video is 16 to 8192 pixels wide and high, in even numbers",
                 ));
             }
             if encoding.fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
-                return Err(PublishError::Option("video has 1 to 240 frames per second".into()));
+                return Err(PublishError::option("video has 1 to 240 frames per second"));
             }
             if !(10_000..=200_000_000).contains(&encoding.bitrate_bps) {
-                return Err(PublishError::Option("video has 10 kbit/s to 200 Mbit/s".into()));
+                return Err(PublishError::option("video has 10 kbit/s to 200 Mbit/s"));
             }
         }
         VideoChoice::Copy => check_codec(skywave_media::codec::Codec::H264)?,
         VideoChoice::Off if options.audio == super::options::AudioChoice::Off => {
-            return Err(PublishError::Option("with video and audio off there is nothing to publish".into()));
+            return Err(PublishError::option("with video and audio off there is nothing to publish"));
         }
         VideoChoice::Off => {}
     }
@@ -179,10 +175,10 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
         let end = self.end();
         loop {
             let Some(capture) = &mut self.capture else {
-                return Err(PublishError::Engine("no capture".into()));
+                return Err(PublishError::engine("no capture"));
             };
             tokio::select! {
-                () = sleep_until(until) => return Ok(Ending::Lost(PublishError::ConnectionLost(String::new()))),
+                () = sleep_until(until) => return Ok(Ending::Lost(PublishError::connection_lost(""))),
                 () = at(end) => return Ok(Ending::Done),
                 ended = capture.ended() => if !self.source_ended(ended).await? { return Ok(Ending::Done) },
             }
@@ -192,22 +188,18 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
     /// One WHIP session up to the point where media flows.
     async fn connect(&mut self) -> Result<(), PublishError> {
         let formats = self.outlets.formats();
-        let mut ice_servers = self.ice_servers.clone();
-        for server in self.endpoint.ice_servers().await {
-            if !ice_servers.contains(&server) {
-                ice_servers.push(server);
-            }
-        }
-        let local_addresses = ice::local_addresses(&self.endpoint.addresses().await);
+        let (ice_servers, local_addresses) = self.endpoint.ways(&self.ice_servers).await;
         let options = PeerOptions {
             formats: &formats,
-            ice_servers: &ice_servers,
-            local_addresses: &local_addresses,
-            ice_tcp: self.options.ice_tcp,
+            ice: IceOptions {
+                servers: &ice_servers,
+                local_addresses: &local_addresses,
+                tcp: self.options.ice_tcp,
+            },
             faults: &self.options.faults,
         };
         let peer = self.peer.insert(Peer::build(&options, &self.outlets, &self.counters)?);
-        let offer = peer.offer().await?;
+        let offer = peer.connection.offer().await?;
         tracing::debug!(%offer, "offer");
         let accepted = self.endpoint.post(&offer).await?;
         tracing::debug!(answer = %accepted.answer, session = %accepted.session.url, "answer");
@@ -219,17 +211,9 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
                 self.ice_servers.push(server);
             }
         }
-        peer.accept(&accepted.answer)
-            .await
-            .map_err(|reason| PublishError::BadAnswer { url: self.options.url.clone(), reason })?;
-        let not_connected =
-            |reason| PublishError::NotConnected { url: url.clone(), waited: CONNECT_LIMIT, reason };
-        match tokio::time::timeout(CONNECT_LIMIT, peer.up()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => return Err(not_connected(reason)),
-            Err(_) => return Err(not_connected("no UDP packet of the server came through".into())),
-        }
-        let clock_time = peer.clock_time();
+        peer.connection.accept(&accepted.answer).await.map_err(|reason| self.endpoint.bad_answer(reason))?;
+        peer.connection.up(&url).await?;
+        let clock_time = peer.connection.clock_time();
         // A file is shown from its beginning, not from where it got to while we connected.
         let rewind = self.on_air.is_none() && matches!(self.options.source, Source::File(_));
         if rewind {
@@ -258,13 +242,13 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
         let (end, vanish) = (self.end(), self.after_on_air(self.options.faults.vanish_after));
         loop {
             let (Some(peer), Some(capture)) = (&mut self.peer, &mut self.capture) else {
-                return Err(PublishError::Engine("no connection".into()));
+                return Err(PublishError::engine("no connection"));
             };
             tokio::select! {
                 biased;
                 () = at(vanish) => return Ok(Ending::Vanish),
                 () = at(end) => return Ok(Ending::Done),
-                reason = peer.lost(PATIENCE) => return Ok(Ending::Lost(PublishError::ConnectionLost(reason))),
+                reason = peer.connection.lost(PATIENCE) => return Ok(Ending::Lost(PublishError::connection_lost(reason))),
                 ended = capture.ended() => if !self.source_ended(ended).await? { return Ok(Ending::Done) },
                 now = tick.tick() => {
                     let stats = meter.read(&self.counters, peer.far_end().await, now - last_tick);
@@ -272,7 +256,7 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
                     (self.on_event)(PublishEvent::Stats(stats));
                     if let Some(silent) = silence.handle(self.counters.heard.load(Relaxed), now.into_std()) {
                         let reason = format!("nothing heard from the server for {} s", silent.as_secs());
-                        return Ok(Ending::Lost(PublishError::ConnectionLost(reason)));
+                        return Ok(Ending::Lost(PublishError::connection_lost(reason)));
                     }
                 }
             }
@@ -361,23 +345,6 @@ impl<F: FnMut(PublishEvent) + Send> Publication<F> {
             corrupted_frames: self.counters.corrupted_frames.load(Relaxed),
             keyframe_requests: self.counters.keyframe_requests.load(Relaxed),
         })
-    }
-}
-
-/// Stopping a pipeline joins its threads: not on a thread that others' tasks need.
-async fn drop_elsewhere<T: Send + 'static>(pipeline: Option<T>) {
-    if let Some(pipeline) = pipeline
-        && tokio::task::spawn_blocking(move || drop(pipeline)).await.is_err()
-    {
-        tracing::warn!("a pipeline panicked while it stopped");
-    }
-}
-
-/// Completes at `deadline`, or never.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The head of the capture pipeline, for each kind of source.
 
 use super::capture::{CaptureNote, LaneBuilder};
-use super::encode::{caps_filter, make};
 use super::error::PublishError;
 use super::options::{AudioChoice, PublishOptions, Source, TestSound, VideoChoice, VideoEncoding};
 use super::test_picture::TestPicture;
 use super::test_sound;
+use crate::webrtc_client::element::{caps_filter, make};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
@@ -35,7 +35,7 @@ fn add_test(options: &PublishOptions, lanes: &LaneBuilder) -> Result<(), Publish
     match &options.video {
         VideoChoice::Off => {}
         VideoChoice::Copy => {
-            return Err(PublishError::Option("the test source has nothing to copy: choose a codec".into()));
+            return Err(PublishError::option("the test source has nothing to copy: choose a codec"));
         }
         VideoChoice::Auto(encoding) | VideoChoice::Encode(encoding) => {
             let pad = lanes.add_elements(&test_video(encoding)?)?;
@@ -243,7 +243,7 @@ fn take_rtsp_pad(pad: &gst::Pad, lanes: &LaneBuilder) -> Result<(), PublishError
         return lanes.add_h264(&lanes.add_behind(pad, &[make("rtph264depay")?])?);
     }
     if kind == TrackKind::Video && lanes.copies_always() {
-        return Err(PublishError::Option(format!(
+        return Err(PublishError::option(format!(
             "the camera sends {encoding}; only H.264 can be sent without encoding"
         )));
     }
@@ -272,7 +272,7 @@ mod tests {
     /// The times at which flashes and beeps begin as the source makes them, in nanoseconds.
     fn events_of_the_source(seconds: u64) -> (Vec<u64>, Vec<u64>) {
         gst::init().unwrap();
-        let (pipeline, _notes) = super::super::guard::PipelineGuard::new("source");
+        let (pipeline, _notes) = crate::webrtc_client::guard::PipelineGuard::new("source");
         let end = gst::ClockTime::from_seconds(seconds);
         let sink = || gstreamer_app::AppSink::builder().sync(false).build();
         let (pictures, sounds) = (sink(), sink());

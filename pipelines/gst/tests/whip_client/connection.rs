@@ -15,7 +15,7 @@ async fn flash_and_beep_arrive_together_and_the_session_is_deleted_at_the_end() 
     let mut publishing =
         Publishing::start(PublishOptions { token: Some("secret".into()), ..options(&server.url()) });
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("three flashes and beeps", || receiver.seen.lock().unwrap().skews().len() >= 3).await;
     let summary = publishing.stop().await;
 
@@ -38,7 +38,7 @@ async fn h264_and_vp9_arrive_and_are_decoded() {
         let mut publishing =
             Publishing::start(PublishOptions { video: small(codec), ..options(&server.url()) });
         publishing.connected().await;
-        let receiver = server.receiver(0);
+        let receiver = server.peer(0);
         wait_until("pictures", || {
             receiver.seen.lock().unwrap().pictures.iter().filter(|p| p.2.is_some()).count() > 10
         })
@@ -59,7 +59,7 @@ async fn one_lane_alone_is_offered_alone() {
     let no_video = PublishOptions { video: VideoChoice::Off, ..options(&server.url()) };
     let mut publishing = Publishing::start(no_video);
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("sound", || receiver.seen.lock().unwrap().packets_of(AUDIO) > 25).await;
     publishing.stop().await;
     assert!(!server.offer().contains("m=video"));
@@ -68,7 +68,7 @@ async fn one_lane_alone_is_offered_alone() {
     let no_audio = PublishOptions { audio: AudioChoice::Off, ..options(&server.url()) };
     let mut publishing = Publishing::start(no_audio);
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("pictures", || receiver.seen.lock().unwrap().pictures.len() > 10).await;
     publishing.stop().await;
     assert!(!server.offer().contains("m=audio"));
@@ -127,7 +127,7 @@ async fn a_server_that_goes_away_is_noticed_and_found_again_while_the_capture_go
     let server = Server::start().await;
     let mut publishing = Publishing::start(options(&server.url()));
     publishing.connected().await;
-    let first = server.receiver(0);
+    let first = server.peer(0);
     wait_until("pictures", || first.seen.lock().unwrap().pictures.iter().any(|p| p.2.is_some())).await;
     let before = first.seen.lock().unwrap().pictures.iter().find_map(|p| p.2).unwrap();
     drop(first);
@@ -139,7 +139,7 @@ async fn a_server_that_goes_away_is_noticed_and_found_again_while_the_capture_go
     };
     assert_eq!((attempt, wait), (1, Duration::from_millis(500)));
     publishing.connected().await;
-    let second = server.receiver(1);
+    let second = server.peer(1);
     wait_until("pictures", || second.seen.lock().unwrap().pictures.iter().any(|p| p.2.is_some())).await;
     let after = second.seen.lock().unwrap().pictures.iter().find_map(|p| p.2).unwrap();
     let summary = publishing.stop().await;
@@ -173,7 +173,7 @@ async fn nothing_is_left_after_many_publications() {
         let mut publishing = Publishing::start(options(&server.url()));
         publishing.connected().await;
         publishing.stop().await;
-        let sessions = server.state.receivers.lock().unwrap().len();
+        let sessions = server.state.peers.lock().unwrap().len();
         server.kill(sessions - 1);
         readings.push((count("task"), count("fd")));
     }

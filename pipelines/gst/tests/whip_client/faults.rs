@@ -18,7 +18,7 @@ async fn dropped_packets_never_arrive() {
     let faults = Faults { drop_percent: 20.0, no_retransmission: true, ..Faults::default() };
     let mut publishing = Publishing::start(faulty(&server, faults));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("packets", || receiver.seen.lock().unwrap().packets_of(AUDIO) > 120).await;
     let summary = publishing.stop().await;
     let seen = receiver.seen.lock().unwrap();
@@ -42,7 +42,7 @@ async fn dropped_packets_are_sent_again_on_request() {
     let mut publishing =
         Publishing::start(faulty(&server, Faults { drop_percent: 5.0, ..Faults::default() }));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     let retransmitted = || {
         let seen = receiver.seen.lock().unwrap();
         seen.packets
@@ -62,7 +62,7 @@ async fn sender_reports_can_be_withheld() {
     let faults = Faults { no_sender_reports: true, ..Faults::default() };
     let mut publishing = Publishing::start(faulty(&server, faults));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     // With reports, the first comes within a second.
     wait_until("four seconds of sound", || receiver.seen.lock().unwrap().packets_of(AUDIO) > 200).await;
     publishing.stop().await;
@@ -76,7 +76,7 @@ async fn muted_audio_is_not_sent_and_comes_back() {
     let mut publishing =
         Publishing::start(faulty(&server, Faults { mute_audio: Some(mute), ..Faults::default() }));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("sound after the mute", || {
         receiver.seen.lock().unwrap().largest_gap(AUDIO).0 > Duration::from_secs(1)
     })
@@ -96,7 +96,7 @@ async fn corrupt_frames_arrive_corrupt() {
     let mut publishing =
         Publishing::start(faulty(&server, Faults { corrupt_percent: 50.0, ..Faults::default() }));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("packets", || receiver.seen.lock().unwrap().packets_of(AUDIO) > 150).await;
     let summary = publishing.stop().await;
     let seen = receiver.seen.lock().unwrap();
@@ -120,7 +120,7 @@ async fn a_tone_arrives_as_the_same_tone_on_each_channel() {
     let tone = TestSound::Tone { left_hz: 1000, right_hz: 440 };
     let mut publishing = Publishing::start(PublishOptions { test_sound: tone, ..options(&server.url()) });
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("two seconds of sound", || receiver.seen.lock().unwrap().samples.len() > 96_000).await;
     publishing.stop().await;
     let seen = receiver.seen.lock().unwrap();

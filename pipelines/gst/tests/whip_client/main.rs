@@ -3,6 +3,7 @@
 
 mod camera;
 mod receiver;
+#[path = "../shared/server.rs"]
 mod server;
 mod support;
 
@@ -10,3 +11,10 @@ mod connection;
 mod faults;
 mod refusals;
 mod sources;
+
+/// What answers an offer.
+pub type Peer = receiver::Receiver;
+/// All receivers are alike.
+pub type PeerSetup = ();
+/// First part of the endpoint's path.
+pub const PROTOCOL: &str = "whip";

@@ -128,7 +128,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    pub fn new() -> Self {
+    pub fn new(_setup: &crate::PeerSetup) -> Self {
         let pipeline = gst::Pipeline::new();
         let webrtc = gst::ElementFactory::make("webrtcbin")
             .property_from_str("bundle-policy", "max-bundle")

@@ -42,7 +42,7 @@ async fn a_file_is_sent_at_its_own_pace_in_sync_and_ends_by_itself() {
     let server = Server::start().await;
     let mut publishing = Publishing::start(of_file(&path, &server));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     let summary = publishing.ends().await.unwrap();
     // From its beginning to its end; a busy machine takes longer, a skipped beginning would be shorter.
     assert!(summary.on_air > Duration::from_millis(7900), "{summary:?}");
@@ -69,7 +69,7 @@ async fn a_file_that_repeats_keeps_its_connection() {
     publishing.connected().await;
     publishing.wait_for(|e| *e == PublishEvent::SourceRestarted).await;
     publishing.wait_for(|e| *e == PublishEvent::SourceRestarted).await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("flashes", || receiver.seen.lock().unwrap().flashes().len() >= 2).await;
     let summary = publishing.stop().await;
     assert_eq!(summary.connections, 1);
@@ -90,7 +90,7 @@ async fn a_keyframe_comes_when_the_server_asks_and_not_before() {
     let video = VideoChoice::Encode(encoding);
     let mut publishing = Publishing::start(PublishOptions { video, ..of_file(&path, &server) });
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("two seconds of pictures", || receiver.seen.lock().unwrap().pictures.len() > 60).await;
     let before = receiver.seen.lock().unwrap().keyframes;
     receiver.request_keyframe();
@@ -110,7 +110,7 @@ async fn h264_without_b_frames_can_be_copied_and_with_b_frames_is_refused() {
     let server = Server::start().await;
     let mut publishing = Publishing::start(copy(&plain, &server));
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("pictures", || receiver.seen.lock().unwrap().pictures.len() > 10).await;
     publishing.stop().await;
     assert!(server.offer().contains("profile-level-id=4d40"), "main profile: {}", server.offer());
@@ -176,7 +176,7 @@ async fn a_cameras_h264_goes_out_as_it_is() {
     };
     let mut publishing = Publishing::start(auto);
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("pictures", || receiver.seen.lock().unwrap().pictures.len() > 20).await;
     publishing.stop().await;
     assert!(
@@ -196,7 +196,7 @@ async fn a_camera_with_another_codec_is_encoded() {
     let mut publishing =
         Publishing::start(PublishOptions { source, video: small(Codec::Vp8), ..options(&server.url()) });
     publishing.connected().await;
-    let receiver = server.receiver(0);
+    let receiver = server.peer(0);
     wait_until("pictures", || receiver.seen.lock().unwrap().pictures.len() > 20).await;
     publishing.stop().await;
     assert!(server.offer().contains("VP8/90000"));

@@ -1,11 +1,11 @@
-//! ICE servers as WHIP names them and as webrtcbin wants them, and the addresses to gather from.
+//! ICE servers as WHIP and WHEP name them and as webrtcbin wants them, and the addresses to gather from.
 
-use super::error::PublishError;
+use super::ClientError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// A STUN or TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum IceServer {
+pub(crate) enum IceServer {
     /// `stun://host:port`
     Stun(String),
     /// `turn(s)://user:password@host:port[?transport=..]`
@@ -14,11 +14,11 @@ pub(super) enum IceServer {
 
 impl IceServer {
     /// From an option: a URL in webrtcbin's form.
-    pub(super) fn from_option(url: &str) -> Result<Self, PublishError> {
+    pub(crate) fn from_option(url: &str) -> Result<Self, ClientError> {
         match url.split_once("://").map(|(scheme, _)| scheme) {
             Some("stun") => Ok(Self::Stun(url.to_owned())),
             Some("turn" | "turns") => Ok(Self::Turn(url.to_owned())),
-            _ => Err(PublishError::Option(format!(
+            _ => Err(ClientError::Option(format!(
                 "`{url}` is no ICE server: it is `stun://host:port` or `turn://user:password@host:port`"
             ))),
         }
@@ -26,7 +26,7 @@ impl IceServer {
 
     /// From the URI of a `Link` header, `stun:host:port` (RFC 7064) or `turn:host:port?transport=udp` (RFC 7065), and its
     /// credentials. `None` for anything else, and for TURN without credentials.
-    pub(super) fn from_link(uri: &str, username: Option<&str>, credential: Option<&str>) -> Option<Self> {
+    pub(crate) fn from_link(uri: &str, username: Option<&str>, credential: Option<&str>) -> Option<Self> {
         let (scheme, rest) = uri.split_once(':')?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         match scheme.to_ascii_lowercase().as_str() {
@@ -69,7 +69,7 @@ fn escape(text: &str) -> String {
 /// on this machine would see no candidate. Empty: let libnice look at all interfaces.
 ///
 /// Telling it any address turns its own search off, so the address that leads out of the machine is told too.
-pub(super) fn local_addresses(server: &[SocketAddr]) -> Vec<IpAddr> {
+pub(crate) fn local_addresses(server: &[SocketAddr]) -> Vec<IpAddr> {
     if !server.iter().any(|a| a.ip().to_canonical().is_loopback()) {
         return Vec::new();
     }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 /// What a pipeline reports about itself.
 #[derive(Debug)]
-pub(super) enum BusNote {
+pub(crate) enum BusNote {
     /// Every sink has seen the end of the stream.
     EndOfStream,
     /// An element failed for good.
@@ -14,13 +14,13 @@ pub(super) enum BusNote {
 }
 
 /// A pipeline whose `Drop` sets it to NULL, so that no thread and no socket outlives it.
-pub(super) struct PipelineGuard {
+pub(crate) struct PipelineGuard {
     pipeline: gst::Pipeline,
 }
 
 impl PipelineGuard {
     /// A new pipeline on the system's monotonic clock, and its notes. Warnings go to the log.
-    pub(super) fn new(name: &'static str) -> (Self, mpsc::UnboundedReceiver<BusNote>) {
+    pub(crate) fn new(name: &'static str) -> (Self, mpsc::UnboundedReceiver<BusNote>) {
         let pipeline = gst::Pipeline::with_name(name);
         pipeline.use_clock(Some(&gst::SystemClock::obtain()));
         let (sender, notes) = mpsc::unbounded_channel();
@@ -57,7 +57,7 @@ impl PipelineGuard {
     }
 
     /// Adds and links `elements` in order.
-    pub(super) fn add_chain(&self, elements: &[&gst::Element]) -> Result<(), gst::glib::BoolError> {
+    pub(crate) fn add_chain(&self, elements: &[&gst::Element]) -> Result<(), gst::glib::BoolError> {
         self.pipeline.add_many(elements)?;
         gst::Element::link_many(elements)
     }
@@ -90,5 +90,14 @@ fn describe(source: Option<&gst::Object>, error: &gst::glib::Error, debug: Optio
         format!("{element}: {message}")
     } else {
         format!("{element}: {message} [{cause}]")
+    }
+}
+
+/// Drops what holds a pipeline on a thread of its own: stopping joins the pipeline's threads, and others' tasks need this one.
+pub(crate) async fn drop_elsewhere<T: Send + 'static>(pipeline: Option<T>) {
+    if let Some(pipeline) = pipeline
+        && tokio::task::spawn_blocking(move || drop(pipeline)).await.is_err()
+    {
+        tracing::warn!("a pipeline panicked while it stopped");
     }
 }

@@ -1,6 +1,7 @@
-//! A small WHIP server: answers offers with a [`Receiver`], or with whatever the test scripts.
+//! A small WHIP or WHEP server, which are alike on the wire: answers offers with the test's own [`Peer`], or with whatever the
+//! test scripts.
 
-use crate::receiver::Receiver;
+use crate::{Peer, PeerSetup};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
@@ -32,8 +33,10 @@ pub struct State {
     pub asked: Mutex<Vec<Asked>>,
     /// Replies to the next POSTs; when there are none left, offers are accepted.
     pub script: Mutex<VecDeque<Scripted>>,
-    /// The receiver of each session, in order; `None` once deleted or killed.
-    pub receivers: Mutex<Vec<Option<Arc<Receiver>>>>,
+    /// The peer of each session, in order; `None` once killed.
+    pub peers: Mutex<Vec<Option<Arc<Peer>>>>,
+    /// How the peers of the next sessions are made.
+    pub setup: Mutex<PeerSetup>,
     /// The time and scheme of `Location`: absolute or relative.
     pub absolute_location: Mutex<bool>,
 }
@@ -58,7 +61,8 @@ impl Server {
         let state = Arc::new(State {
             asked: Mutex::default(),
             script: Mutex::default(),
-            receivers: Mutex::default(),
+            peers: Mutex::default(),
+            setup: Mutex::default(),
             absolute_location: Mutex::new(false),
         });
         let shared = Arc::clone(&state);
@@ -82,7 +86,7 @@ impl Server {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/whip/demo", self.address)
+        format!("http://{}/{}/demo", self.address, crate::PROTOCOL)
     }
 
     pub fn script(&self, status: u16, headers: &[(&'static str, &str)], body: &'static str) {
@@ -101,14 +105,14 @@ impl Server {
         asked.iter().find(|a| a.method == "POST").unwrap().body.clone()
     }
 
-    /// The receiver of session `index`.
-    pub fn receiver(&self, index: usize) -> Arc<Receiver> {
-        Arc::clone(self.state.receivers.lock().unwrap()[index].as_ref().unwrap())
+    /// The peer of session `index`.
+    pub fn peer(&self, index: usize) -> Arc<Peer> {
+        Arc::clone(self.state.peers.lock().unwrap()[index].as_ref().unwrap())
     }
 
-    /// Lets go of a receiver, as a server that crashed.
+    /// Lets go of a peer, as a server that crashed.
     pub fn kill(&self, index: usize) {
-        self.state.receivers.lock().unwrap()[index] = None;
+        self.state.peers.lock().unwrap()[index] = None;
     }
 }
 
@@ -135,11 +139,12 @@ async fn handle(state: &State, address: SocketAddr, request: Request<Incoming>) 
         let reply = scripted.headers.iter().fold(reply.status(scripted.status), |r, (n, v)| r.header(*n, v));
         return reply.body(Full::from(scripted.body)).unwrap();
     }
-    let receiver = Receiver::new();
-    let answer = receiver.answer(&body).await;
-    let mut receivers = state.receivers.lock().unwrap();
-    receivers.push(Some(Arc::new(receiver)));
-    let mut location = format!("/session/{}", receivers.len());
+    let setup = state.setup.lock().unwrap().clone();
+    let peer = Peer::new(&setup);
+    let answer = peer.answer(&body).await;
+    let mut peers = state.peers.lock().unwrap();
+    peers.push(Some(Arc::new(peer)));
+    let mut location = format!("/session/{}", peers.len());
     if *state.absolute_location.lock().unwrap() {
         location = format!("http://{address}{location}");
     }

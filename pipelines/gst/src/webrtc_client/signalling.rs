@@ -1,10 +1,12 @@
-//! WHIP over HTTP: the offer goes out, the answer comes back, DELETE ends it (RFC 9725 section 4).
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) over HTTP, which are alike here: the offer goes out, the answer comes back,
+//! DELETE ends it (RFC 9725 section 4).
 
-use super::error::PublishError;
-use super::ice::IceServer;
+use super::ClientError;
+use super::ice::{self, IceServer};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LINK, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,9 +33,28 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 const SDP: &str = "application/sdp";
 
-/// A WHIP endpoint.
+/// Which way media flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// To the server.
+    Whip,
+    /// From the server.
+    Whep,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Whip => "WHIP",
+            Self::Whep => "WHEP",
+        })
+    }
+}
+
+/// A WHIP or WHEP endpoint.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
+    protocol: Protocol,
     url: Url,
     token: Option<String>,
     tls_ca: Option<PathBuf>,
@@ -41,7 +62,7 @@ pub(super) struct Endpoint {
 
 /// What the server made of an offer.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(crate) struct Accepted {
     /// The SDP answer.
     pub answer: String,
     /// The session, where DELETE goes.
@@ -50,9 +71,9 @@ pub(super) struct Accepted {
     pub ice_servers: Vec<IceServer>,
 }
 
-/// A WHIP session on the server. It stays until [`Session::delete`], or until the server notices.
+/// A session on the server. It stays until [`Session::delete`], or until the server notices.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// Its URL.
     pub url: Url,
     client: Client,
@@ -61,26 +82,27 @@ pub(super) struct Session {
 
 impl Endpoint {
     /// Reads the URL.
-    pub(super) fn new(
+    pub(crate) fn new(
+        protocol: Protocol,
         url: &str,
         token: Option<String>,
         tls_ca: Option<PathBuf>,
-    ) -> Result<Self, PublishError> {
-        let wrong = |why: &str| PublishError::Option(format!("`{url}` is no WHIP URL: {why}"));
+    ) -> Result<Self, ClientError> {
+        let wrong = |why: &str| ClientError::Option(format!("`{url}` is no {protocol} URL: {why}"));
         let parsed = Url::parse(url).map_err(|e| wrong(&e.to_string()))?;
         if !["http", "https"].contains(&parsed.scheme()) {
             return Err(wrong("it begins with http:// or https://"));
         }
         if token.as_deref().is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(PublishError::Option(
+            return Err(ClientError::Option(
                 "the token is empty or has characters a token cannot have".into(),
             ));
         }
-        Ok(Self { url: parsed, token, tls_ca })
+        Ok(Self { protocol, url: parsed, token, tls_ca })
     }
 
     /// The addresses of the server, to find out whether it is this machine. Empty when its name has none.
-    pub(super) async fn addresses(&self) -> Vec<SocketAddr> {
+    async fn addresses(&self) -> Vec<SocketAddr> {
         let Some(host) = self.url.host_str() else { return Vec::new() };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = self.url.port_or_known_default().unwrap_or(443);
@@ -89,7 +111,7 @@ impl Endpoint {
 
     /// ICE servers the endpoint names before it is given an offer (RFC 9725 section 4.6). Servers that do not know OPTIONS
     /// name none.
-    pub(super) async fn ice_servers(&self) -> Vec<IceServer> {
+    async fn ice_servers(&self) -> Vec<IceServer> {
         let Ok(client) = self.client(&self.url) else { return Vec::new() };
         let request =
             self.authorized(client.request(Method::OPTIONS, self.url.clone())).timeout(COURTESY_LIMIT);
@@ -99,12 +121,24 @@ impl Endpoint {
         }
     }
 
+    /// What an offer to it must be gathered with: the ICE servers of `given` and its own, and the local addresses that libnice
+    /// has to be told (see [`ice::local_addresses`]).
+    pub(crate) async fn ways(&self, given: &[IceServer]) -> (Vec<IceServer>, Vec<IpAddr>) {
+        let mut servers = given.to_vec();
+        for server in self.ice_servers().await {
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+        (servers, ice::local_addresses(&self.addresses().await))
+    }
+
     /// Posts an offer.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, refuses, or is no WHIP server.
-    pub(super) async fn post(&self, offer: &str) -> Result<Accepted, PublishError> {
+    /// The server cannot be reached, refuses, or speaks another protocol.
+    pub(crate) async fn post(&self, offer: &str) -> Result<Accepted, ClientError> {
         let mut url = self.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let client = self.client(&url)?;
@@ -118,50 +152,77 @@ impl Endpoint {
                     url = self.redirected(&url, response.headers())?;
                     tracing::debug!(%url, "redirected");
                 }
-                _ => return Err(refused(&url, response, self.token.is_some()).await),
+                _ => return Err(self.refused(&url, response).await),
             }
         }
-        Err(bad(&self.url, format!("it redirected more than {MAX_REDIRECTS} times")))
+        Err(self.bad(&self.url, format!("it redirected more than {MAX_REDIRECTS} times")))
     }
 
-    async fn accepted(&self, url: Url, client: Client, response: Response) -> Result<Accepted, PublishError> {
+    async fn accepted(&self, url: Url, client: Client, response: Response) -> Result<Accepted, ClientError> {
         let headers = response.headers();
         let location = header(headers, LOCATION.as_str())
-            .ok_or_else(|| bad(&url, "its 201 has no Location header (RFC 9725 section 4.2)".into()))?;
-        let session_url =
-            url.join(location).map_err(|e| bad(&url, format!("its Location `{location}` is no URL: {e}")))?;
+            .ok_or_else(|| self.bad(&url, "its 201 has no Location header (RFC 9725 section 4.2)".into()))?;
+        let session_url = url
+            .join(location)
+            .map_err(|e| self.bad(&url, format!("its Location `{location}` is no URL: {e}")))?;
         let session = Session { url: session_url, client, token: self.token.clone() };
         let ice_servers = ice_servers(headers);
         let content_type = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
         if !content_type.starts_with(SDP) {
             // The session exists nevertheless: let go of it.
             session.delete().await;
-            return Err(bad(&url, format!("its answer is `{content_type}`, not {SDP}")));
+            return Err(self.bad(&url, format!("its answer is `{content_type}`, not {SDP}")));
         }
         match body(response).await {
             Some(answer) => Ok(Accepted { answer, session, ice_servers }),
             None => {
                 session.delete().await;
-                Err(bad(&url, "its answer is cut short, not UTF-8 or longer than 256 KiB".into()))
+                Err(self.bad(&url, "its answer is cut short, not UTF-8 or longer than 256 KiB".into()))
             }
         }
     }
 
     /// Where a redirect leads. The token goes along, so the way must not become less secret.
-    fn redirected(&self, from: &Url, headers: &HeaderMap) -> Result<Url, PublishError> {
-        let location =
-            header(headers, LOCATION.as_str()).ok_or_else(|| bad(from, "it redirects to nowhere".into()))?;
-        let to = from.join(location).map_err(|e| bad(from, format!("it redirects to `{location}`: {e}")))?;
+    fn redirected(&self, from: &Url, headers: &HeaderMap) -> Result<Url, ClientError> {
+        let location = header(headers, LOCATION.as_str())
+            .ok_or_else(|| self.bad(from, "it redirects to nowhere".into()))?;
+        let to =
+            from.join(location).map_err(|e| self.bad(from, format!("it redirects to `{location}`: {e}")))?;
         if !["http", "https"].contains(&to.scheme()) {
-            return Err(bad(from, format!("it redirects to `{to}`")));
+            return Err(self.bad(from, format!("it redirects to `{to}`")));
         }
         if from.scheme() == "https" && to.scheme() == "http" && self.token.is_some() {
-            return Err(bad(
-                from,
-                format!("it redirects to `{to}`, where the token would travel unencrypted"),
-            ));
+            return Err(
+                self.bad(from, format!("it redirects to `{to}`, where the token would travel unencrypted"))
+            );
         }
         Ok(to)
+    }
+
+    /// The SDP of its answer does not answer the offer.
+    pub(crate) fn bad_answer(&self, reason: String) -> ClientError {
+        self.bad(&self.url, reason)
+    }
+
+    fn bad(&self, url: &Url, reason: String) -> ClientError {
+        ClientError::BadAnswer { protocol: self.protocol, url: url.to_string(), reason }
+    }
+
+    async fn refused(&self, url: &Url, response: Response) -> ClientError {
+        let status = response.status();
+        let retry_after = header(response.headers(), RETRY_AFTER.as_str())
+            .and_then(|text| text.trim().parse().ok())
+            .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        let content_type =
+            header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+        let said = body(response).await.map(|text| words(&content_type, &text)).unwrap_or_default();
+        ClientError::Refused {
+            url: url.to_string(),
+            status: status.as_u16(),
+            advice: advice(self.protocol, status, self.token.is_some()).into(),
+            said,
+            retry_after,
+        }
     }
 
     fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
@@ -171,12 +232,12 @@ impl Endpoint {
         }
     }
 
-    fn client(&self, url: &Url) -> Result<Client, PublishError> {
+    fn client(&self, url: &Url) -> Result<Client, ClientError> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("skywave/", env!("CARGO_PKG_VERSION")));
-        let option = |path: &PathBuf, why: String| PublishError::Option(format!("{}: {why}", path.display()));
+        let option = |path: &PathBuf, why: String| ClientError::Option(format!("{}: {why}", path.display()));
         if let Some(path) = &self.tls_ca {
             let pem = std::fs::read(path).map_err(|e| option(path, e.to_string()))?;
             let certificates =
@@ -186,13 +247,13 @@ impl Endpoint {
             // Machines without any installed certificate can still publish over plain HTTP.
             builder = builder.tls_certs_only([]);
         }
-        builder.build().map_err(|e| PublishError::Option(format!("HTTP client: {}", because(&e))))
+        builder.build().map_err(|e| ClientError::Option(format!("HTTP client: {}", because(&e))))
     }
 }
 
 impl Session {
     /// Ends the session. A server that is gone needs no DELETE, so failures are only logged.
-    pub(super) async fn delete(&self) {
+    pub(crate) async fn delete(&self) {
         let mut request = self.client.delete(self.url.clone()).timeout(COURTESY_LIMIT);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -211,13 +272,9 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|v| v.to_str().ok())
 }
 
-fn bad(url: &Url, reason: String) -> PublishError {
-    PublishError::BadAnswer { url: url.to_string(), reason }
-}
-
-fn unreachable(url: &Url, error: &reqwest::Error) -> PublishError {
+fn unreachable(url: &Url, error: &reqwest::Error) -> ClientError {
     let reason = if error.is_timeout() { "no answer in time".into() } else { because(error) };
-    PublishError::Unreachable { url: url.to_string(), reason }
+    ClientError::Unreachable { url: url.to_string(), reason }
 }
 
 /// The innermost cause: "Connection refused", not "error sending request".
@@ -241,40 +298,32 @@ async fn body(mut response: Response) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-async fn refused(url: &Url, response: Response, with_token: bool) -> PublishError {
-    let status = response.status();
-    let retry_after = header(response.headers(), RETRY_AFTER.as_str())
-        .and_then(|text| text.trim().parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
-    let content_type =
-        header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
-    let said = body(response).await.map(|text| words(&content_type, &text)).unwrap_or_default();
-    PublishError::Refused {
-        url: url.to_string(),
-        status: status.as_u16(),
-        advice: advice(status, with_token).into(),
-        said,
-        retry_after,
-    }
-}
-
-/// What a status means for someone who wants to publish.
-fn advice(status: StatusCode, with_token: bool) -> &'static str {
+/// What a status means, and what to do.
+fn advice(protocol: Protocol, status: StatusCode, with_token: bool) -> &'static str {
+    let publishing = protocol == Protocol::Whip;
     match status.as_u16() {
         400 | 422 => "the server does not accept this offer",
         401 if with_token => "the token is wrong or has expired",
-        401 => "a token is needed to publish here",
-        403 => "this token does not allow publishing this stream",
-        404 | 410 => "there is no WHIP endpoint at this address; Skywave's are /whip/STREAM",
-        405 => "this address does not take publishers; is it a page or a WHEP address?",
-        406 => "the server speaks none of the codecs offered; try another video codec",
-        409 => "somebody else is publishing this stream",
+        401 if publishing => "a token is needed to publish here",
+        401 => "a token is needed to watch here",
+        403 if publishing => "this token does not allow publishing this stream",
+        403 => "this token does not allow watching this stream",
+        404 | 410 if publishing => "there is no WHIP endpoint at this address; Skywave's are /whip/STREAM",
+        404 | 410 => "nothing is on air there, or it is no WHEP endpoint; Skywave's are /whep/STREAM",
+        405 if publishing => "this address does not take publishers; is it a page or a WHEP address?",
+        405 => "this address does not take viewers; is it a page or a WHIP address?",
+        406 if publishing => "the server speaks none of the codecs offered; try another video codec",
+        406 => "the stream has none of the codecs offered; try --video any",
+        409 if publishing => "somebody else is publishing this stream",
+        409 => "the stream is not in a state to be watched",
         413 => "the offer is too long for the server",
-        415 => "the server does not take SDP; this is no WHIP endpoint",
+        415 if publishing => "the server does not take SDP; this is no WHIP endpoint",
+        415 => "the server does not take SDP; this is no WHEP endpoint",
         429 => "too many requests; wait before the next attempt",
         503 => "the server is busy or shutting down",
         500..=599 => "the server has failed",
-        200..=299 => "a WHIP server answers 201; this is no WHIP endpoint",
+        200..=299 if publishing => "a WHIP server answers 201; this is no WHIP endpoint",
+        200..=299 => "a WHEP server answers 201; this is no WHEP endpoint",
         300..=399 => "only redirects by 307 and 308 keep the offer; use the final address",
         _ => "the server refuses",
     }
@@ -398,16 +447,16 @@ mod tests {
 
     #[test]
     fn urls_and_tokens_are_checked_before_anything_is_started() {
-        let why = |url: &str| Endpoint::new(url, None, None).unwrap_err().to_string();
+        let why = |url: &str| Endpoint::new(Protocol::Whip, url, None, None).unwrap_err().to_string();
         assert!(why("rtmp://x/y").contains("http://"));
         assert!(why("demo").contains("no WHIP URL"));
-        assert!(Endpoint::new("http://x/", Some("a b".into()), None).is_err());
-        assert!(Endpoint::new("http://x/", Some("a.b-c_d".into()), None).is_ok());
+        assert!(Endpoint::new(Protocol::Whip, "http://x/", Some("a b".into()), None).is_err());
+        assert!(Endpoint::new(Protocol::Whip, "http://x/", Some("a.b-c_d".into()), None).is_ok());
     }
 
     #[test]
     fn a_token_never_leaves_https() {
-        let endpoint = Endpoint::new("https://a/whip/x", Some("t".into()), None).unwrap();
+        let endpoint = Endpoint::new(Protocol::Whip, "https://a/whip/x", Some("t".into()), None).unwrap();
         let to = |location: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(LOCATION, location.parse().unwrap());
