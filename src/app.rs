@@ -110,7 +110,7 @@ pub(crate) async fn signals() {
 }
 
 fn node_config(config: &Config) -> NodeConfig {
-    let Media { port, bind, advertise, threads, max_sessions } = &config.media;
+    let Media { port, bind, advertise, threads, max_sessions, tcp, gso } = &config.media;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // On every address even when HTTP listens on loopback alone: Firefox does not use loopback candidates. Strangers gain
     // nothing by it, because a media packet counts only for a session that HTTP has let in.
@@ -122,7 +122,10 @@ fn node_config(config: &Config) -> NodeConfig {
         advertise: advertise.clone(),
         connect_timeout: Duration::from_millis(config.ingest.connect_timeout_ms),
         silence_timeout: Duration::from_millis(config.ingest.silence_timeout_ms),
+        viewer_timeout: Duration::from_millis(config.whep.silence_timeout_ms),
         max_sessions: *max_sessions,
+        tcp: *tcp,
+        gso: *gso,
         ..NodeConfig::default()
     }
 }

@@ -62,6 +62,10 @@ pub(crate) struct Media {
     pub(crate) threads: usize,
     /// WebRTC sessions at a time.
     pub(crate) max_sessions: usize,
+    /// Also take media over TCP, on the same port numbers.
+    pub(crate) tcp: bool,
+    /// Send the packets of one frame to one viewer by one system call, where the system can.
+    pub(crate) gso: bool,
 }
 
 /// `[ingest]`: how long we wait for publishers.
@@ -158,7 +162,15 @@ impl Default for Http {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { port: 8190, bind: Vec::new(), advertise: Vec::new(), threads: 0, max_sessions: 4_000 }
+        Self {
+            port: 8190,
+            bind: Vec::new(),
+            advertise: Vec::new(),
+            threads: 0,
+            max_sessions: 4_000,
+            tcp: true,
+            gso: true,
+        }
     }
 }
 
@@ -233,6 +245,7 @@ impl Config {
             in_range("media.threads", self.media.threads as u64, 0, 256),
             in_range("http.max_connections", self.http.max_connections as u64, 1, 1_000_000),
             in_range("whep.wait_ms", self.whep.wait_ms, 0, 30_000),
+            in_range("whep.silence_timeout_ms", self.whep.silence_timeout_ms, 6_000, 120_000),
             in_range("limits.sessions_per_address", self.limits.sessions_per_address as u64, 1, 1_000_000),
             in_range("limits.viewers_per_stream", self.limits.viewers_per_stream as u64, 1, 1_000_000),
             in_range("turn.ttl_s", u64::from(self.turn.ttl_s), 60, 7 * 86_400),

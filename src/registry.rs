@@ -308,13 +308,6 @@ impl Registry {
         }
     }
 
-    /// Whether the node still has this session. A PATCH without a precondition changes nothing, and is answered with what is
-    /// missing while there is a session to be patched.
-    async fn is_open(&self, id: &SessionId) -> bool {
-        let nothing = PatchRequest { fragment: String::new(), if_match: None };
-        !matches!(self.node.patch(id, nothing).await, Err(PatchError::Gone))
-    }
-
     /// Waits until ICE and DTLS are up, so that a publisher who cannot connect disturbs nobody, then hands the
     /// session to its stream.
     async fn await_connection(self: Arc<Self>, stream: StreamName, mut publisher: NewPublisher) {
@@ -381,7 +374,7 @@ pub(crate) async fn sweep(registry: Weak<Registry>) {
         let Some(registry) = registry.upgrade() else { return };
         let viewers = lock(&registry.sessions).viewers();
         for id in viewers {
-            if !registry.is_open(&id).await {
+            if !registry.node.is_open(&id) {
                 registry.note_gone(Kind::Viewer, &id);
             }
         }

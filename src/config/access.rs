@@ -12,6 +12,8 @@ use std::net::IpAddr;
 pub(crate) struct Whep {
     /// How long a viewer's offer waits for a stream that is not on air, in milliseconds.
     pub(crate) wait_ms: u64,
+    /// From the last sign of a viewer (a check of its path, a report) to giving it up, in milliseconds.
+    pub(crate) silence_timeout_ms: u64,
 }
 
 /// `[limits]`: how much one client or one stream may take.
@@ -86,7 +88,7 @@ impl From<Network> for String {
 
 impl Default for Whep {
     fn default() -> Self {
-        Self { wait_ms: 1_500 }
+        Self { wait_ms: 1_500, silence_timeout_ms: 15_000 }
     }
 }
 

@@ -293,6 +293,11 @@ impl Node {
         entry.is_some_and(|entry| self.threads[entry.thread].port.send(Command::Close(session.clone())))
     }
 
+    /// Whether a session is alive.
+    pub fn is_open(&self, session: &SessionId) -> bool {
+        lock(&self.sessions).contains_key(session)
+    }
+
     /// Asks the publisher for a keyframe; wishes are merged to one request a second and source.
     pub fn request_keyframe(&self, session: &SessionId, track: TrackId) {
         let thread = lock(&self.sessions).get(session).map(|entry| entry.thread);
