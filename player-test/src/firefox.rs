@@ -83,8 +83,9 @@ fn preferences() -> Value {
         "media.autoplay.blocking_policy": 0,
         // Heard by the page, not by the person who runs the tests.
         "media.volume_scale": "0.0",
-        // Firefox neither gathers candidates of loopback addresses nor sends checks from them unless it is told, so without this a
-        // server on 127.0.0.1 is out of reach of its ICE.
+        // Without this Firefox leaves loopback out of ICE. With it, 153 was still seen to gather no loopback candidate and to pair none with
+        // a server's 127.0.0.1: it reaches a server on this machine by the machine's other addresses, so it needs one, and media must not be
+        // bound to loopback alone.
         "media.peerconnection.ice.loopback": true,
         // Addresses instead of mDNS names, which nobody on a test machine resolves.
         "media.peerconnection.ice.obfuscate_host_addresses": false,

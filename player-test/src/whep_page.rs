@@ -29,8 +29,8 @@ impl Default for ForeignWatch {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WhepStats {
-    /// Pictures shown, by `getVideoPlaybackQuality`.
-    pub shown: u64,
+    /// Pictures shown, by `getVideoPlaybackQuality`; Firefox (153) does not count those of a `MediaStream`.
+    pub shown: Option<u64>,
     /// Position of the video element in seconds.
     pub current_time: f64,
     /// Round trip of the connection in milliseconds.
@@ -146,7 +146,8 @@ impl Browser {
         self.eval_async::<Value>("await foreignWhep.stop();", vec![]).await.map(drop)
     }
 
-    /// Waits until `pictures` more were decoded than there are now, some of them shown, and sound was heard (if `audio`).
+    /// Waits until `pictures` more were decoded than there are now, the video element went on (by its count of pictures, or by its clock where
+    /// it has none), and sound was heard (if `audio`).
     ///
     /// # Errors
     /// When that does not come within `limit`; the text has the last statistics.
@@ -154,9 +155,13 @@ impl Browser {
         let before = self.whep_stats().await?;
         wait::until(&format!("{pictures} more pictures"), limit, async || {
             let now = self.whep_stats().await?;
-            let decoded = now.decoded().saturating_sub(before.decoded());
-            let heard = now.energy() > before.energy();
-            if decoded >= pictures && (pictures == 0 || now.shown > before.shown) && (heard || !audio) {
+            let decoded = now.decoded().saturating_sub(before.decoded()) >= pictures;
+            let goes_on = match now.shown {
+                Some(shown) => shown > before.shown.unwrap_or(0),
+                None => now.current_time > before.current_time,
+            };
+            let heard = now.energy() > before.energy() || !audio;
+            if decoded && goes_on && heard {
                 return Ok(Some(now));
             }
             bail!("{before:?} then {now:?}")

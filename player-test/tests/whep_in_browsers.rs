@@ -51,14 +51,16 @@ async fn is_seen_and_heard(publisher: Kind, codec: &'static str, viewers: &[Kind
         show(&format!("{stream} in {kind:?}: {seen:?}"));
         let video = seen.video.as_ref().expect("pictures were decoded");
         assert_eq!(video.codec.as_deref(), Some(codec), "the publisher's own codec: {seen:?}");
-        assert_eq!((video.width, video.height), (640, 360), "{seen:?}");
+        // Firefox begins small, until it knows what the way carries.
+        assert!(video.width <= 640 && video.width * 9 == video.height * 16, "{seen:?}");
         viewer.stop_whep().await?;
         viewer.close().await?;
     }
     let seen = Viewer::start(&whep, &TestPlay::default())?.finish().await?;
     show(&format!("{stream} in skywave play: {seen:?}"));
     let (video, audio) = (seen.video.expect("pictures"), seen.audio.expect("sound"));
-    assert_eq!((video.codec.as_str(), video.width, video.height), (codec, 640, 360));
+    assert_eq!(video.codec, codec);
+    assert!(video.width <= 640 && video.width * 9 == video.height * 16, "{video:?}");
     ensure!(video.frames >= PICTURES, "{video:?}");
     ensure!(audio.peak_db.is_some_and(|peak| peak > -60.0), "{audio:?}");
     source.unpublish_foreign().await?;

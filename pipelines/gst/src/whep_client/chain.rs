@@ -11,7 +11,7 @@ use gstreamer_app::{AppSink, AppSinkCallbacks};
 use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoInfo};
 use skywave_media::codec::{Codec, TrackKind};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 mod av1;
 
@@ -136,6 +136,8 @@ fn elements(codec: Codec, tally: &Arc<Tally>) -> Result<Vec<gst::Element>, Clien
         depayloader.set_property("wait-for-keyframe", true);
         depayloader.set_property("request-keyframe", true);
         prepare_decoder(decoder, tally);
+        let sink = depayloader.static_pad("sink").expect("a depayloader has a sink pad");
+        ask_while_frameless(&sink, decoder);
     }
     if codec == Codec::H264 {
         let whole = gst::Caps::builder("video/x-h264")
@@ -170,6 +172,33 @@ fn count_keyframe_requests(sink: &gst::Pad, tally: &Arc<Tally>) {
     sink.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, probe| {
         if probe.event().is_some_and(|event| UpstreamForceKeyUnitEvent::parse(event).is_ok()) {
             tally.lock().keyframe_requests += 1;
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Packets that make no frame for so long are waiting for a keyframe.
+const FRAMELESS: Duration = Duration::from_millis(500);
+
+/// Asks again while packets come and no frame does: rtpvp8depay 1.22 that waits for a keyframe asks only when it is told of another
+/// loss, so a lost request, or a first keyframe lost with nothing after it, would leave no picture for ever.
+fn ask_while_frameless(sink: &gst::Pad, decoder: &gst::Element) {
+    let latest = Arc::new(Mutex::new(Instant::now()));
+    let framed = Arc::clone(&latest);
+    let into_decoder = decoder.static_pad("sink").expect("a decoder has a sink pad");
+    into_decoder.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        *framed.lock().expect("no thread panics while it tells the time") = Instant::now();
+        gst::PadProbeReturn::Ok
+    });
+    sink.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+        let mut latest = latest.lock().expect("no thread panics while it tells the time");
+        let due = latest.elapsed() >= FRAMELESS;
+        if due {
+            *latest = Instant::now();
+        }
+        drop(latest);
+        if due {
+            pad.push_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         gst::PadProbeReturn::Ok
     });
@@ -220,7 +249,6 @@ mod tests {
     use gstreamer_rtp::prelude::RTPBufferExt;
     use skywave_media::capture::{Record, Records};
     use skywave_media::packet::Packet;
-    use std::time::Duration;
 
     /// The packets of one lane of a real sender.
     fn packets(capture: &str, kind: TrackKind) -> Vec<Packet> {

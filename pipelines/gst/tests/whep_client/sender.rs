@@ -4,8 +4,6 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_sdp::{SDPMediaRef, SDPMessage};
 use gstreamer_webrtc as webrtc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a sender sends.
 #[derive(Debug, Clone)]
@@ -29,8 +27,6 @@ pub struct Sender {
     pipeline: gst::Pipeline,
     webrtc: gst::Element,
     sends: Sends,
-    /// Keyframes the viewer has asked for.
-    pub keyframe_requests: Arc<AtomicU64>,
 }
 
 impl Drop for Sender {
@@ -52,7 +48,7 @@ impl Sender {
         agent.set_property("upnp", false);
         agent.set_property("ice-tcp", false);
         assert!(ice.emit_by_name::<bool>("add-local-ip-address", &[&"127.0.0.1"]));
-        Self { pipeline, webrtc, sends: sends.clone(), keyframe_requests: Arc::default() }
+        Self { pipeline, webrtc, sends: sends.clone() }
     }
 
     /// The answer to an offer, with all candidates.
@@ -104,15 +100,7 @@ impl Sender {
         let source = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=180,framerate=30/1";
         let loss = self.sends.loss;
         let lossy = format!("identity name=wire drop-probability={loss}");
-        let last = self.send(&format!("{source} ! {encoder}"), media, codec, &lossy);
-        let requests = Arc::clone(&self.keyframe_requests);
-        last.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, probe| {
-            let event = probe.event().unwrap();
-            if gstreamer_video::UpstreamForceKeyUnitEvent::parse(event).is_ok() {
-                requests.fetch_add(1, Relaxed);
-            }
-            gst::PadProbeReturn::Ok
-        });
+        self.send(&format!("{source} ! {encoder}"), media, codec, &lossy);
     }
 
     fn send_audio(&self, media: &SDPMediaRef, amplitude: f64) {
@@ -121,8 +109,8 @@ impl Sender {
         self.send(&format!("{source} ! {caps} ! opusenc ! rtpopuspay"), media, "OPUS", "identity");
     }
 
-    /// Sends what `chain` makes as the payload type that `media` has for `codec`; gives the pad that webrtcbin is fed by.
-    fn send(&self, chain: &str, media: &SDPMediaRef, codec: &str, last: &str) -> gst::Pad {
+    /// Sends what `chain` makes as the payload type that `media` has for `codec`.
+    fn send(&self, chain: &str, media: &SDPMediaRef, codec: &str, last: &str) {
         let offered = media.formats().filter_map(|pt| media.caps_from_media(pt.parse().ok()?));
         let mut caps = offered
             .into_iter()
@@ -147,6 +135,5 @@ impl Sender {
         transceiver.set_codec_preferences(Some(&caps));
         let source = bin.static_pad("src").unwrap();
         source.link(&sink).unwrap();
-        source
     }
 }
