@@ -5,6 +5,7 @@ mod hostile;
 mod lifecycle;
 mod offers;
 mod publishing;
+mod tcp;
 mod watching;
 
 use crate::{Node, NodeConfig, PublishRequest, PublisherEvent, SessionId, WatchRequest};
