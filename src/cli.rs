@@ -59,7 +59,7 @@ struct ServeArgs {
     /// Address and port for pages, WHIP and HLS (key http.listen).
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
-    /// Listen on a non-loopback address without [[access]] rules: everybody may publish and watch (key http.open).
+    /// Listen on a non-loopback address without `[[access]]` rules: everybody may publish and watch (key http.open).
     #[arg(long)]
     open: bool,
     /// First UDP port of WebRTC; 0 takes free ones (key media.port).

@@ -168,7 +168,16 @@ impl Now {
             ("received_bytes", "Bytes of datagrams received.", node.bytes_in),
             ("sent_datagrams", "Datagrams sent.", node.datagrams_out),
             ("sent_bytes", "Bytes of datagrams sent.", node.bytes_out),
-            ("send_errors", "Datagrams that the kernel would not send.", node.send_errors),
+            ("send_errors", "Datagrams that could not be sent.", node.send_errors),
+            ("sends", "System calls that sent datagrams, each one or more.", node.sends),
+            ("viewer_packets", "RTP packets sent to viewers.", node.packets_out),
+            ("viewer_retransmissions", "RTP packets sent to viewers again.", node.retransmitted),
+            (
+                "viewer_retransmissions_missed",
+                "RTP packets asked for again too late.",
+                node.retransmissions_missed,
+            ),
+            ("viewer_keyframes_wanted", "Keyframes that viewers asked for.", node.keyframes_wanted),
             ("packets", "RTP packets taken from publishers.", node.packets),
             ("payload_bytes", "Payload of RTP packets taken from publishers.", node.payload_bytes),
             ("packets_other_layers", "RTP packets of layers not chosen.", node.packets_other_layers),
@@ -182,6 +191,7 @@ impl Now {
             ([("reason", "unknown")], node.rejected_unknown),
             ([("reason", "malformed")], node.rejected_malformed),
             ([("reason", "stun")], node.rejected_stun),
+            ([("reason", "rtcp")], node.rejected_srtcp),
         ];
         page.counters("skywave_media_rejected_datagrams", "Datagrams nobody asked for.", rejected)
     }

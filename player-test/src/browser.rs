@@ -252,6 +252,16 @@ impl Browser {
         self.state(page::PLAYING, PAGE_LIMIT).await
     }
 
+    /// Opens Skywave's watch page, which chooses its way itself, and waits until it plays; gives the way it found.
+    ///
+    /// # Errors
+    /// When it does not come that far.
+    pub async fn watch_by_itself(&self, urls: &Urls, stream: &str) -> Result<String> {
+        self.open(&urls.watch_page_by_itself(stream)).await?;
+        self.state(page::PLAYING, PAGE_LIMIT).await?;
+        self.eval(&format!("return {};", page::PATH), vec![]).await
+    }
+
     /// Opens the bare hls.js page on a playlist and waits until it plays.
     ///
     /// # Errors

@@ -59,9 +59,15 @@ impl Urls {
         format!("{}/hls/{stream}/index.m3u8", self.base)
     }
 
-    /// The watch page, playing by itself.
+    /// The watch page, playing HLS by itself.
     #[must_use]
     pub fn watch_page(&self, stream: &str) -> String {
+        format!("{}/watch/{stream}?autoplay=1&muted=1&player=hls.js", self.base)
+    }
+
+    /// The watch page, choosing its way itself: WebRTC first.
+    #[must_use]
+    pub fn watch_page_by_itself(&self, stream: &str) -> String {
         format!("{}/watch/{stream}?autoplay=1&muted=1", self.base)
     }
 
@@ -122,6 +128,10 @@ pub mod page {
     pub const FAILED: &str = "failed";
     /// The watch page plays.
     pub const PLAYING: &str = "playing";
+    /// Script that gives the way on which the watch page plays.
+    pub const PATH: &str = "window.skywave.stats().path";
+    /// The watch page plays over WebRTC.
+    pub const WHEP: &str = "whep";
     /// Selector of the watch page's video element.
     pub const VIDEO: &str = "#video";
 }

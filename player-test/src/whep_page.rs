@@ -17,11 +17,13 @@ pub struct ForeignWatch {
     pub video: &'static str,
     /// Whether sound is asked for.
     pub audio: bool,
+    /// Whether the server's UDP candidates are kept from the browser.
+    pub tcp_only: bool,
 }
 
 impl Default for ForeignWatch {
     fn default() -> Self {
-        Self { video: "any", audio: true }
+        Self { video: "any", audio: true, tcp_only: false }
     }
 }
 
@@ -115,7 +117,7 @@ impl Browser {
         what: ForeignWatch,
     ) -> Result<String> {
         self.open(&pages.whep_page()).await?;
-        let options = json!({ "video": what.video, "audio": what.audio });
+        let options = json!({ "video": what.video, "audio": what.audio, "tcpOnly": what.tcp_only });
         self.eval_async("return foreignWhep.watch(arguments[0], arguments[1]);", vec![whep.into(), options])
             .await
     }

@@ -22,7 +22,10 @@ async fn plays(server: &Server, stream: &str) -> Result<()> {
     let url = server.urls.hls(stream);
     let probe = ffmpeg::probe(&url).await?;
     let video = probe.video.expect("video comes out");
-    assert_eq!((video.codec_name.as_str(), video.width, video.height), ("h264", Some(640), Some(360)));
+    assert_eq!(video.codec_name, "h264");
+    // Firefox begins small and grows with its estimate; the output keeps the size it began with.
+    let (width, height) = (video.width.unwrap_or(0), video.height.unwrap_or(0));
+    assert!(width * 9 == height * 16 && (160..=640).contains(&width), "{width}x{height}");
     assert_eq!(probe.audio.expect("audio comes out").codec_name, "aac");
     let decoded = ffmpeg::decode(&url, 10).await?;
     assert!(decoded.seconds >= 9.9 && decoded.pictures >= 10 * 25, "{decoded:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use player_test::browser::{Browser, ForeignPublish};
 use player_test::chromium::Chromium;
-use player_test::contract::{PublishPage, Settings, TestPlay, TestPublish};
+use player_test::contract::{PublishPage, Settings, TestPlay, TestPublish, page};
 use player_test::firefox::Firefox;
 use player_test::process::show;
 use player_test::publisher::Publisher;
@@ -113,7 +113,9 @@ async fn a_viewer_with_h264_alone_gets_the_h264_rendition_of_vp8() -> Result<()>
     server.hls_ready("vp8-to-h264", 1, PLAYS).await?;
     let whep = server.urls.whep("vp8-to-h264");
     let viewer = Chromium::start("watches-h264-alone").await?;
-    viewer.watch_whep_foreign(&pages, &whep, ForeignWatch { video: "h264", audio: true }).await?;
+    viewer
+        .watch_whep_foreign(&pages, &whep, ForeignWatch { video: "h264", ..ForeignWatch::default() })
+        .await?;
     let seen = viewer.whep_plays_on(PICTURES, true, PLAYS).await?;
     assert_eq!(seen.video.as_ref().and_then(|video| video.codec.as_deref()), Some("h264"), "{seen:?}");
     assert_eq!(seen.audio.as_ref().and_then(|audio| audio.codec.as_deref()), Some("opus"), "{seen:?}");
@@ -141,9 +143,9 @@ async fn viewers_stay_connected_while_the_publisher_is_away() -> Result<()> {
     }
     for round in ["vanishes", "unpublishes"] {
         if round == "vanishes" {
-            publisher.vanish().await?
+            publisher.vanish().await?;
         } else {
-            publisher.stop().await?
+            publisher.stop().await?;
         }
         publisher = Publisher::start(&whip, &TestPublish::default())?;
         for browser in [&*chromium, &*firefox] {
@@ -181,4 +183,38 @@ async fn from_canvas_to_eye_takes_a_fraction_of_a_second() -> Result<()> {
     assert!(median <= 250.0, "median {median} ms of {delays:?}");
     viewer.close().await?;
     publisher.close().await
+}
+
+/// ICE-TCP (RFC 6544): the browser is told no UDP candidate.
+#[tokio::test]
+async fn a_browser_that_gets_no_udp_through_watches_over_tcp() -> Result<()> {
+    let server = Server::start().await?;
+    let pages = StaticServer::start(None).await?;
+    let mut publisher = Publisher::start(&server.urls.whip("tcp"), &TestPublish::default())?;
+    server.hls_ready("tcp", 1, PLAYS).await?;
+    let viewer = Chromium::start("watches-over-tcp").await?;
+    let what = ForeignWatch { tcp_only: true, ..ForeignWatch::default() };
+    viewer.watch_whep_foreign(&pages, &server.urls.whep("tcp"), what).await?;
+    let seen = viewer.whep_plays_on(PICTURES, true, PLAYS).await?;
+    show(&format!("over TCP: {seen:?}"));
+    viewer.close().await?;
+    publisher.stop().await
+}
+
+#[tokio::test]
+async fn the_watch_page_plays_over_webrtc_by_itself() -> Result<()> {
+    let server = Server::start().await?;
+    let mut publisher = Publisher::start(&server.urls.whip("by-itself"), &TestPublish::default())?;
+    server.hls_ready("by-itself", 1, PLAYS).await?;
+    let viewer = Chromium::start("watch-page-by-itself").await?;
+    assert_eq!(viewer.watch_by_itself(&server.urls, "by-itself").await?, page::WHEP);
+    let before = viewer.watching().await?;
+    player_test::wait::until("the picture to go on", PLAYS, async || {
+        let now = viewer.watching().await?;
+        Ok((now.frames >= before.frames + PICTURES).then_some(()))
+    })
+    .await?;
+    viewer.screenshot("watch-page-by-itself").await?;
+    viewer.close().await?;
+    publisher.stop().await
 }

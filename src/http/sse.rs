@@ -1,6 +1,6 @@
 //! Server-sent events (the HTML standard, section 9.2): how they are written, and the answer that carries them.
 //!
-//! Who has news makes a stream of [`Event`]s; [`reply`] keeps idle connections open and ends with the server.
+//! Who has news makes a stream of [`Event`]s; [`reply()`] keeps idle connections open and ends with the server.
 
 use super::reply::{self, Reply};
 use crate::app::App;

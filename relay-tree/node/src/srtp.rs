@@ -101,11 +101,11 @@ impl Master<'_> {
             let (mut session_auth, mut session_salt) = ([0; 20], [0; 14]);
             self.stream(auth, &mut session_auth)?;
             self.stream(salt, &mut session_salt)?;
-            return Ok(Keys::Cm {
+            return Ok(Keys::Cm(Box::new(CmKeys {
                 cipher: counter_mode(&session_key)?,
                 auth: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &session_auth),
                 salt: session_salt,
-            });
+            })));
         }
         let mut session_salt = [0; 12];
         self.stream(salt, &mut session_salt)?;
@@ -124,8 +124,15 @@ fn counter_mode(key: &[u8]) -> Result<EncryptingKey, Unspecified> {
 
 /// Session keys of one direction.
 enum Keys {
-    Cm { cipher: EncryptingKey, auth: hmac::Key, salt: [u8; 14] },
+    // Boxed, because it is large and rare: browsers agree on AES-GCM.
+    Cm(Box<CmKeys>),
     Gcm { cipher: LessSafeKey, salt: [u8; 12] },
+}
+
+struct CmKeys {
+    cipher: EncryptingKey,
+    auth: hmac::Key,
+    salt: [u8; 14],
 }
 
 impl Keys {
@@ -179,7 +186,8 @@ impl RtpSealer {
                 let tag = cipher.seal_in_place_separate_tag(nonce, Aad::from(&*clear), payload)?;
                 buffer.extend_from_slice(tag.as_ref());
             }
-            Keys::Cm { cipher, auth, salt } => {
+            Keys::Cm(keys) => {
+                let CmKeys { cipher, auth, salt } = &**keys;
                 cipher.less_safe_encrypt(payload, Keys::cm_iv(salt, ssrc, index))?;
                 let mut tag = hmac::Context::with_key(auth);
                 tag.update(&buffer[start..]);
@@ -219,7 +227,8 @@ impl RtcpSealer {
                 packet.extend_from_slice(tag.as_ref());
                 packet.extend_from_slice(&word);
             }
-            Keys::Cm { cipher, auth, salt } => {
+            Keys::Cm(keys) => {
+                let CmKeys { cipher, auth, salt } = &**keys;
                 cipher.less_safe_encrypt(payload, Keys::cm_iv(salt, ssrc, u64::from(self.index)))?;
                 packet.extend_from_slice(&word);
                 let tag = hmac::sign(auth, &packet);
@@ -266,7 +275,8 @@ impl RtcpOpener {
                 packet.extend_from_slice(opened);
                 (packet, index)
             }
-            Keys::Cm { cipher, auth, salt } => {
+            Keys::Cm(keys) => {
+                let CmKeys { cipher, auth, salt } = &**keys;
                 let body = datagram.len().checked_sub(RTCP_CLEAR + 4 + SHA1_TAG).ok_or(Unspecified)?;
                 let (signed, tag) = datagram.split_at(RTCP_CLEAR + body + 4);
                 let whole = hmac::sign(auth, signed);

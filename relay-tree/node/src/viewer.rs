@@ -287,7 +287,7 @@ impl Viewer {
             let arrival = (ntp_now() >> 16) as u32;
             let trip = arrival.wrapping_sub(report.last_report).wrapping_sub(report.delay);
             if trip < 60 << 16 {
-                self.round_trip = Some(Duration::from_micros(u64::from(trip) * 1_000_000 >> 16));
+                self.round_trip = Some(Duration::from_micros((u64::from(trip) * 1_000_000) >> 16));
             }
         }
     }

@@ -15,6 +15,7 @@ mod sources;
 /// What answers an offer.
 pub type Peer = receiver::Receiver;
 /// All receivers are alike.
-pub type PeerSetup = ();
+#[derive(Debug, Default, Clone)]
+pub struct PeerSetup;
 /// First part of the endpoint's path.
 pub const PROTOCOL: &str = "whip";
