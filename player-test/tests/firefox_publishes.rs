@@ -11,28 +11,34 @@ use player_test::firefox::Firefox;
 use player_test::process::show;
 use player_test::server::Server;
 use player_test::static_server::StaticServer;
-use player_test::viewing::browser_plays_on;
+use player_test::wait;
 
 /// Connected, first keyframe, three segments of 2 s: far above what that takes, for a machine busy with encoding.
 const ON_AIR: Duration = Duration::from_secs(40);
 
-/// What publishes is on air: decodes in ffmpeg at the camera's rate, plays in Chromium.
+/// What publishes is on air: ffmpeg finds H.264 and AAC, Chromium plays.
 async fn plays(server: &Server, stream: &str) -> Result<()> {
     server.hls_ready(stream, 3, ON_AIR).await?;
     let url = server.urls.hls(stream);
     let probe = ffmpeg::probe(&url).await?;
     let video = probe.video.expect("video comes out");
     assert_eq!(video.codec_name, "h264");
-    // Firefox begins small and grows with its estimate; the output keeps the size it began with.
+    // Firefox begins small and grows with its estimate.
     let (width, height) = (video.width.unwrap_or(0), video.height.unwrap_or(0));
     assert!(width * 9 == height * 16 && (160..=640).contains(&width), "{width}x{height}");
     assert_eq!(probe.audio.expect("audio comes out").codec_name, "aac");
-    let decoded = ffmpeg::decode(&url, 10).await?;
-    assert!(decoded.seconds >= 9.9 && decoded.pictures >= 10 * 25, "{decoded:?}");
+    // Pictures are counted in Chromium: when the output follows, a discontinuity brings another initialisation segment, and
+    // ffmpeg 5.1 skips every `moov` but the first. A player may hold its breath there, so only progress is asked for.
     let watcher = Chromium::start(&format!("watcher-{stream}")).await?;
     watcher.watch(&server.urls, stream).await?;
-    browser_plays_on(&watcher, 5, Some(24), true).await?;
-    show(&format!("{stream}: {decoded:?}, Chromium {:?}", watcher.watching().await?));
+    let begin = watcher.watching().await?;
+    wait::until("five seconds to be played", ON_AIR, async || {
+        let now = watcher.watching().await?;
+        let plays = now.current_time - begin.current_time >= 5.0 && now.frames - begin.frames >= 5 * 20;
+        Ok((plays && now.audio_bytes > begin.audio_bytes).then_some(()))
+    })
+    .await?;
+    show(&format!("{stream}: Chromium {:?}", watcher.watching().await?));
     watcher.close().await
 }
 
