@@ -4,7 +4,6 @@ use super::body::Sent;
 use super::pulse::{Beat, Pulse, Verdict};
 use super::routes;
 use crate::app::App;
-use crate::http::reply;
 use crate::http::request::{Came, Request};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service as _, service_fn};
