@@ -98,7 +98,8 @@ async fn forms_are_told_apart(server: &Server, url: &Url, plain_bytes: usize) ->
         assert_eq!(header(&head, "content-encoding"), coding, "{url}");
         let tag = header(&head, "etag");
         assert!(tag.starts_with('"') && !tags.contains(&tag), "{url}: {tag} after {tags:?}");
-        let again = ask(server, Method::GET, url, &[("accept-encoding", accepted), ("if-none-match", &tag)]).await?;
+        let again =
+            ask(server, Method::GET, url, &[("accept-encoding", accepted), ("if-none-match", &tag)]).await?;
         // A live playlist may have changed in between: then its tag has as well.
         assert!(again.status() == 304 || header(&again, "etag") != tag, "{url}: {}", again.status());
         assert_eq!(header(&again, "vary"), "accept-encoding", "{url}");

@@ -49,7 +49,8 @@ async fn curl_gets_the_protocol_that_it_asks_for() -> Result<()> {
     }
     // One connection for all requests, on either.
     for flag in ["--http2", "--http1.1"] {
-        let each = ["-k", flag, "-w", "%{num_connects} ", "-o", "/dev/null", &https, "-o", "/dev/null", &https];
+        let each =
+            ["-k", flag, "-w", "%{num_connects} ", "-o", "/dev/null", &https, "-o", "/dev/null", &https];
         assert_eq!(curl(&each).await?, "1 0 ", "{flag}");
         let head = curl(&["-k", flag, "-I", &https]).await?.to_lowercase();
         assert!(head.contains("content-length: 6"), "{head}");
@@ -127,13 +128,17 @@ async fn who_comes_by_http_is_sent_to_https_where_that_is_wanted() -> Result<()>
         let format = "%{response_code} %{redirect_url}";
         curl(&["-o", "/dev/null", "-X", method, "-w", format, &format!("{http}{path}")]).await
     };
-    for (method, path) in [("GET", "/watch/demo?player=hls.js"), ("POST", "/whip/demo"), ("GET", "/hls/demo/index.m3u8")] {
+    for (method, path) in
+        [("GET", "/watch/demo?player=hls.js"), ("POST", "/whip/demo"), ("GET", "/hls/demo/index.m3u8")]
+    {
         assert_eq!(location(method, path).await?, format!("307 {https}{path}"));
     }
     assert_eq!(location("GET", "/healthz").await?, "200 ");
     assert_eq!(location("OPTIONS", "/whip/demo").await?, "200 ");
-    let followed = curl(&["-kL", "-o", "/dev/null", "-w", "%{response_code} %{url_effective}", &format!("{http}/")]);
-    assert_eq!(followed.await?, format!("200 {https}/"));
+    let root = format!("{http}/");
+    let followed =
+        curl(&["-kL", "-o", "/dev/null", "-w", "%{response_code} %{url_effective}", &root]).await?;
+    assert_eq!(followed, format!("200 {https}/"));
     Ok(())
 }
 
@@ -161,7 +166,8 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
     let tls = format!("[tls]\ncert = {cert:?}\nkey = {key:?}\nlisten = \"127.0.0.1:0\"\n");
     let mut server = Server::start_with(&settings(&tls)).await?;
     let urls = server.https().await?;
-    let shows = async |pem: &str| curl(&["--cacert", &at(pem).display().to_string(), &urls.ready()]).await.is_ok();
+    let shows =
+        async |pem: &str| curl(&["--cacert", &at(pem).display().to_string(), &urls.ready()]).await.is_ok();
     assert!(shows("first.pem").await && !shows("next/cert.pem").await);
 
     // A connection that is open stays so, whatever becomes of the files.
@@ -177,8 +183,10 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
 
     std::fs::copy(at("next/cert.pem"), &cert)?;
     std::fs::copy(at("next/key.pem"), &key)?;
-    wait::until("the new certificate to be shown", LIMIT, async || Ok(shows("next/cert.pem").await.then_some(())))
-        .await?;
+    wait::until("the new certificate to be shown", LIMIT, async || {
+        Ok(shows("next/cert.pem").await.then_some(()))
+    })
+    .await?;
     assert!(!shows("first.pem").await);
 
     let mut publisher = Publisher::start(&server.urls.whip("demo"), &TestPublish::default())?;
@@ -195,6 +203,25 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
 }
 
 #[tokio::test]
+async fn a_script_publishes_to_a_self_signed_certificate_that_is_kept() -> Result<()> {
+    let folder = TempDir::new()?;
+    let (cert, key) = (folder.path().join("kept/cert.pem"), folder.path().join("kept/key.pem"));
+    let more = format!("{SELF_SIGNED}cert = {cert:?}\nkey = {key:?}\n");
+    let mut server = Server::start_with(&settings(&more)).await?;
+    let urls = server.https().await?;
+    let what = TestPublish { faults: format!("--tls-ca {}", cert.display()), ..TestPublish::default() };
+    let mut publisher = Publisher::start(&urls.whip("demo"), &what)?;
+    server.stream_is("demo", "live", LIMIT, |info| info.state == "live").await?;
+    publisher.stop().await?;
+    let first = std::fs::read(&cert)?;
+    drop(server);
+    let mut again = Server::start_with(&settings(&more)).await?;
+    curl(&["--cacert", &cert.display().to_string(), &again.https().await?.ready()]).await?;
+    assert_eq!(std::fs::read(&cert)?, first);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_without_a_usable_certificate_does_not_start() -> Result<()> {
     let folder = TempDir::new()?;
     for name in ["one", "other"] {
@@ -207,7 +234,15 @@ async fn a_server_without_a_usable_certificate_does_not_start() -> Result<()> {
         (at("one/key.pem"), at("one/key.pem"), "has no certificate"),
     ] {
         let mut command = Command::new(player_test::contract::binary()?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--media-port", "0", "--tls-listen", "127.0.0.1:0"]);
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--media-port",
+            "0",
+            "--tls-listen",
+            "127.0.0.1:0",
+        ]);
         command.args(["--tls-cert", &cert, "--tls-key", &key]).kill_on_drop(true);
         let output = tokio::time::timeout(LIMIT, command.output()).await??;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -259,7 +294,8 @@ async fn a_phone_of_the_network_publishes_by_https() -> Result<()> {
     let page = PublishPage { source: "camera", video: "vp8", audio: true, resolution: "360p", fps: 30 };
     publisher.publish(&urls, "phone", &page).await?;
     assert!(publisher.eval::<bool>("return window.isSecureContext;", vec![]).await?);
-    let spoken = "return performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))
+    let spoken =
+        "return performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))
         .filter((one) => one.name.startsWith(location.origin)).map((one) => one.nextHopProtocol);";
     let spoken: Vec<String> = publisher.eval(spoken, vec![]).await?;
     assert!(!spoken.is_empty() && spoken.iter().all(|one| one == "h2"), "{spoken:?}");
@@ -279,7 +315,8 @@ async fn a_phone_of_the_network_publishes_by_https() -> Result<()> {
 
     // What the session's URL says can be used as it is, on whatever scheme and host it came by.
     let whip = format!("{}/whip/phone", urls.base);
-    let options = curl(&["-k", "--http2", "-X", "OPTIONS", "-o", "/dev/null", "-w", "%{response_code}", &whip]).await?;
+    let options =
+        curl(&["-k", "--http2", "-X", "OPTIONS", "-o", "/dev/null", "-w", "%{response_code}", &whip]).await?;
     assert_eq!(options, "200");
     let streams: Value = serde_json::from_str(&curl(&["-k", &urls.streams()]).await?)?;
     assert_eq!(streams["streams"][0]["name"], "phone");

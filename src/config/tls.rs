@@ -39,7 +39,10 @@ impl Config {
         let checks = [
             (
                 tls.listen.is_empty() || tls.listen.parse::<SocketAddr>().is_ok(),
-                format!("tls.listen = {:?} must be an address and a port such as 0.0.0.0:8443, or empty", tls.listen),
+                format!(
+                    "tls.listen = {:?} must be an address and a port such as 0.0.0.0:8443, or empty",
+                    tls.listen
+                ),
             ),
             (
                 tls.cert.is_empty() == tls.key.is_empty(),
@@ -51,7 +54,8 @@ impl Config {
             ),
             (
                 is_on || tls.listen.is_empty(),
-                "tls.listen needs a certificate: name tls.cert and tls.key, or set tls.self_signed = true".to_owned(),
+                "tls.listen needs a certificate: name tls.cert and tls.key, or set tls.self_signed = true"
+                    .to_owned(),
             ),
             (
                 self.https_listen() != Some(self.http.listen) || self.http.listen.port() == 0,

@@ -37,7 +37,8 @@ pub(super) fn to_https(config: &Http, route: &Route, request: &Request) -> Optio
     let mark = if request.query.is_empty() { "" } else { "?" };
     let mut reply = reply::empty(307);
     let headers = reply.headers_mut();
-    headers.insert("location", reply::header_value(&format!("{base}{}{mark}{}", request.path, request.query)));
+    headers
+        .insert("location", reply::header_value(&format!("{base}{}{mark}{}", request.path, request.query)));
     headers.insert("cache-control", reply::header_value("no-store"));
     Some(reply)
 }
@@ -58,7 +59,12 @@ mod tests {
     use crate::http::path;
     use warp::http::{HeaderMap, HeaderName, HeaderValue};
 
-    fn sent_to(port: Option<u16>, config: &Http, url: &str, headers: &[(&str, &str)]) -> Option<(u16, String)> {
+    fn sent_to(
+        port: Option<u16>,
+        config: &Http,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<(u16, String)> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());

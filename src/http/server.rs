@@ -75,10 +75,7 @@ async fn accept(
         };
         let Some((socket, address, place)) = next else { continue };
         connection::set_options(&socket);
-        let came = Came {
-            from: address.ip(),
-            redirect_to: entrance.redirect_to,
-        };
+        let came = Came { from: address.ip(), redirect_to: entrance.redirect_to };
         let (shared, tls) = (Arc::clone(&shared), entrance.tls.clone());
         let (stopping, alive) = (stopping.clone(), alive.clone());
         tokio::spawn(async move {

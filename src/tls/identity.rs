@@ -21,7 +21,9 @@ pub(crate) enum TlsError {
     Read { key: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot write {key} = {path:?}: {source}")]
     Write { key: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("tls.cert {0} has no certificate: it must be PEM text with -----BEGIN CERTIFICATE-----, the server's own first")]
+    #[error(
+        "tls.cert {0} has no certificate: it must be PEM text with -----BEGIN CERTIFICATE-----, the server's own first"
+    )]
     NoCertificate(Origin),
     #[error("tls.cert {0} is damaged: {1}")]
     BadCertificate(Origin, String),
@@ -172,7 +174,9 @@ impl Identity {
                 self.own.not_before()
             ),
             Validity::EndsInDays(days) => {
-                tracing::warn!("the certificate tls.cert {origin} is valid for {days} days only (until {until}): renew it");
+                tracing::warn!(
+                    "the certificate tls.cert {origin} is valid for {days} days only (until {until}): renew it"
+                );
             }
             Validity::Over => tracing::error!(
                 "the certificate tls.cert {origin} has EXPIRED ({until}): clients will refuse it; renew it, the new file is taken by itself"
@@ -225,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named_with_its_key() {
-        let files = Files { cert: PathBuf::from("/no/such/cert.pem"), key: PathBuf::from("/no/such/key.pem") };
+        let files =
+            Files { cert: PathBuf::from("/no/such/cert.pem"), key: PathBuf::from("/no/such/key.pem") };
         let words = Identity::load(&files, &provider()).unwrap_err().to_string();
         assert!(words.contains("tls.cert = \"/no/such/cert.pem\""), "{words}");
     }

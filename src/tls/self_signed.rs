@@ -175,10 +175,7 @@ mod tests {
 
     #[test]
     fn the_certificate_is_for_the_names_of_this_machine() {
-        let names = Names::of_this_machine(
-            Some([192, 0, 2, 7].into()),
-            "https://live.example.org:8443/base",
-        );
+        let names = Names::of_this_machine(Some([192, 0, 2, 7].into()), "https://live.example.org:8443/base");
         let made = make(&names).unwrap();
         let certificate = X509::from_pem(&made.certificate).unwrap();
         let alternative = certificate.subject_alt_names().unwrap();
@@ -204,7 +201,8 @@ mod tests {
     #[test]
     fn a_kept_pair_stays_and_its_key_is_for_its_owner_alone() {
         let folder = tempfile::TempDir::new().unwrap();
-        let files = Files { cert: folder.path().join("tls/cert.pem"), key: folder.path().join("tls/key.pem") };
+        let files =
+            Files { cert: folder.path().join("tls/cert.pem"), key: folder.path().join("tls/key.pem") };
         let names = Names::of_this_machine(None, "");
         keep(&files, &names).unwrap();
         let first = std::fs::read(&files.cert).unwrap();

@@ -212,7 +212,9 @@ impl Forms {
 impl Kept {
     fn slot(&mut self, plain: &Bytes, coding: Coding) -> Arc<OnceLock<Bytes>> {
         let is_it = |entry: &Entry| {
-            entry.coding == coding && entry.plain.as_ptr() == plain.as_ptr() && entry.plain.len() == plain.len()
+            entry.coding == coding
+                && entry.plain.as_ptr() == plain.as_ptr()
+                && entry.plain.len() == plain.len()
         };
         // The newest are asked for most.
         if let Some(entry) = self.forms.iter().rev().find(|entry| is_it(entry)) {
@@ -323,14 +325,23 @@ mod tests {
         }
         assert_eq!(choose(None, 10_000), Some(Identity));
         assert_eq!(choose(Some("gzip"), 100), Some(Identity), "not worth it");
-        assert_eq!(choose(Some("gzip, identity;q=0"), 100), Some(Gzip), "not worth it, but there is no other way");
+        assert_eq!(
+            choose(Some("gzip, identity;q=0"), 100),
+            Some(Gzip),
+            "not worth it, but there is no other way"
+        );
     }
 
     fn ask(playlist: &Resource, headers: &[(&'static str, &'static str)]) -> Reply {
-        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        let headers =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
         let came = Came { from: [127, 0, 0, 1].into(), redirect_to: None };
         let (path, query) = ("/".to_owned(), String::new());
-        reply(playlist, Sharing::Shared, &Request::without_body(came, Method::GET, path, query, headers.collect()))
+        reply(
+            playlist,
+            Sharing::Shared,
+            &Request::without_body(came, Method::GET, path, query, headers.collect()),
+        )
     }
 
     fn playlist() -> Resource {
@@ -353,11 +364,17 @@ mod tests {
             let answer = ask(&playlist, &[("accept-encoding", accepted)]);
             let headers = answer.headers();
             assert_eq!(headers.get("content-encoding").map(|value| value.to_str().unwrap()), coding);
-            assert_eq!((&headers["etag"], &headers["vary"]), (&tag.parse().unwrap(), &"accept-encoding".parse().unwrap()));
+            assert_eq!(
+                (&headers["etag"], &headers["vary"]),
+                (&tag.parse().unwrap(), &"accept-encoding".parse().unwrap())
+            );
             assert_eq!(answer.body().whole() == &*playlist.body, coding.is_none());
         }
         let refused = ask(&playlist, &[("accept-encoding", "identity;q=0")]);
-        assert_eq!((refused.status().as_u16(), &refused.headers()["vary"]), (406, &"accept-encoding".parse().unwrap()));
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["vary"]),
+            (406, &"accept-encoding".parse().unwrap())
+        );
     }
 
     #[test]
@@ -365,9 +382,15 @@ mod tests {
         let playlist = playlist();
         let known = ask(&playlist, &[("accept-encoding", "gzip"), ("if-none-match", "\"x\", \"t-r5-gz\"")]);
         assert_eq!((known.status().as_u16(), known.body().whole().len()), (304, 0));
-        assert_eq!((&known.headers()["etag"], &known.headers()["vary"]), (&"\"t-r5-gz\"".parse().unwrap(), &"accept-encoding".parse().unwrap()));
+        assert_eq!(
+            (&known.headers()["etag"], &known.headers()["vary"]),
+            (&"\"t-r5-gz\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
+        );
         for other in ["\"t-r5\"", "\"t-r5-br\"", "\"t-r4-gz\""] {
-            assert_eq!(ask(&playlist, &[("accept-encoding", "gzip"), ("if-none-match", other)]).status(), 200);
+            assert_eq!(
+                ask(&playlist, &[("accept-encoding", "gzip"), ("if-none-match", other)]).status(),
+                200
+            );
         }
         assert_eq!(ask(&playlist, &[("if-none-match", "\"t-r5\"")]).status(), 304);
     }
@@ -387,7 +410,9 @@ mod tests {
             flate2::read::GzDecoder::new(&*make(Coding::Gzip, &plain)).read_to_end(&mut unzipped).unwrap();
             assert_eq!(unzipped, plain);
             let mut unpacked = Vec::new();
-            brotli::Decompressor::new(&*make(Coding::Brotli, &plain), 4096).read_to_end(&mut unpacked).unwrap();
+            brotli::Decompressor::new(&*make(Coding::Brotli, &plain), 4096)
+                .read_to_end(&mut unpacked)
+                .unwrap();
             assert_eq!(unpacked, plain);
             assert!(make(Coding::Gzip, &plain).len() < plain.len() / 2);
         }

@@ -61,7 +61,9 @@ pub(super) struct Shared {
 
 /// Requests that bring a body, or want another protocol, go through warp.
 type Warp = Box<
-    dyn Fn(hyper::Request<Incoming>) -> Pin<Box<dyn Future<Output = warp::reply::Response> + Send>> + Send + Sync,
+    dyn Fn(hyper::Request<Incoming>) -> Pin<Box<dyn Future<Output = warp::reply::Response> + Send>>
+        + Send
+        + Sync,
 >;
 
 impl Shared {
@@ -93,11 +95,17 @@ impl Shared {
     }
 
     /// Answers one request.
-    async fn answer(&self, mut request: hyper::Request<Incoming>, came: Came, beat: Beat) -> hyper::Response<Sent> {
+    async fn answer(
+        &self,
+        mut request: hyper::Request<Incoming>,
+        came: Came,
+        beat: Beat,
+    ) -> hyper::Response<Sent> {
         name_host(&mut request);
         if request.body().is_end_stream() && !request.headers().contains_key(UPGRADE) {
             let (parts, _) = request.into_parts();
-            let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
+            let (path, query) =
+                (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
             let request = Request::without_body(came, parts.method, path, query, parts.headers);
             return Sent::of_reply(crate::http::answer(Arc::clone(&self.app), request).await, beat);
         }
@@ -195,7 +203,11 @@ struct Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -91,7 +91,8 @@ impl Pulse {
 
     /// Whether the connection should go on.
     pub(super) fn verdict(&self) -> Verdict {
-        let written = if self.is_http2.load(Ordering::Relaxed) { &AtomicU64::new(0) } else { &self.written_ms };
+        let written =
+            if self.is_http2.load(Ordering::Relaxed) { &AtomicU64::new(0) } else { &self.written_ms };
         let watch = Watch {
             active: self.active.load(Ordering::Relaxed),
             has_asked: self.has_asked.load(Ordering::Relaxed),
@@ -127,7 +128,10 @@ mod tests {
     #[test]
     fn who_asks_for_nothing_is_sent_away_soon() {
         assert_eq!(NEW.verdict(s(5)), Verdict::Wait(s(10)));
-        assert_eq!(NEW.verdict(FIRST_REQUEST - Duration::from_nanos(1)), Verdict::Wait(Duration::from_nanos(1)));
+        assert_eq!(
+            NEW.verdict(FIRST_REQUEST - Duration::from_nanos(1)),
+            Verdict::Wait(Duration::from_nanos(1))
+        );
         assert_eq!(NEW.verdict(FIRST_REQUEST), Verdict::Idle);
     }
 
