@@ -52,6 +52,9 @@ async fn answer(app: Arc<App>, mut request: Request) -> Reply {
     if !request.drain().await {
         reply.headers_mut().insert("connection", reply::header_value("close"));
     }
+    if method == Method::HEAD {
+        reply::leave_body_out(&mut reply);
+    }
     cors::expose(reply.headers_mut());
     app.metrics.note_answer(class, reply.status().as_u16());
     reply

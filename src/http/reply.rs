@@ -144,6 +144,17 @@ impl From<Refused> for Problem {
     }
 }
 
+/// Makes an answer to GET one to HEAD: the same headers, no body (RFC 9110 section 9.3.2). hyper leaves the body out on HTTP/1.1
+/// alone; on HTTP/2 clients take it for a protocol error.
+pub(super) fn leave_body_out(reply: &mut Reply) {
+    let body = std::mem::replace(reply.body_mut(), Body::Whole(Bytes::new()));
+    if let Body::Whole(bytes) = body
+        && !bytes.is_empty()
+    {
+        reply.headers_mut().insert("content-length", HeaderValue::from(bytes.len()));
+    }
+}
+
 /// An answer without a body.
 pub(super) fn empty(status: u16) -> Reply {
     let mut reply = Response::new(Body::Whole(Bytes::new()));
