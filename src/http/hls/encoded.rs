@@ -19,7 +19,7 @@ use warp::http::HeaderValue;
 /// Smaller playlists gain nothing: with the header that says so they would be longer.
 const MIN_BYTES: usize = 256;
 
-/// Longer playlists (a DVR window of hours) take milliseconds to compress; the other tasks of the thread must not wait for that.
+/// Longer playlists (a DVR window of hours) take their time; the other tasks of the thread must not wait for that.
 const ASIDE_BYTES: usize = 64 * 1024;
 
 /// Compressed forms kept at a time; the oldest go first. A stream has two to five playlists, each in up to two forms.
@@ -28,10 +28,10 @@ const MAX_FORMS: usize = 512;
 /// And their bytes, together with the playlists they were made of.
 const MAX_BYTES: usize = 64 << 20;
 
-/// zlib's own default, which takes a tenth of a millisecond for a playlist of 10 kB.
+/// zlib's own default: each form is made once, so it may be a good one.
 const GZIP_LEVEL: u32 = 6;
 
-/// About as long as gzip takes, and smaller.
+/// The best of brotli's fast methods; from 5 on it is slower by steps, for a few bytes of such short texts.
 const BROTLI_QUALITY: i32 = 4;
 
 /// For a form that one visitor alone gets.
