@@ -74,13 +74,13 @@ impl Shared {
             Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
         });
         let mut builder = Builder::new(TokioExecutor::new());
-        // Slow heads are `pulse`'s business: hyper would set up a timer for each request.
+        // Slow heads are `pulse`'s business: hyper would set up a timer for each request. No `pipeline_flush`: it makes hyper copy
+        // every segment behind its head, instead of handing both to the kernel as they are.
         builder
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .half_close(true)
-            .pipeline_flush(true)
             .max_buf_size(HEAD_MAX_BYTES);
         builder
             .http2()
