@@ -30,9 +30,10 @@ build: web ## Build the release binary, target/release/skywave
 run: build ## Serve on http://127.0.0.1:8080 (LISTEN=ADDR:PORT, ARGS="--set key=value")
 	$(TARGET_DIR)/release/skywave serve --listen $(LISTEN) $(ARGS)
 
+# The certificate is kept, so that a phone that has accepted it once need not do so again.
 lan: LISTEN = 0.0.0.0:8080
-lan: ARGS += --open
-lan: run ## Serve to the whole network: everybody who reaches this machine may publish and watch
+lan: ARGS += --open --tls-self-signed --tls-cert $(TARGET_DIR)/lan/cert.pem --tls-key $(TARGET_DIR)/lan/key.pem
+lan: run ## Serve to the whole network, by HTTPS too: everybody who reaches this machine may publish and watch
 
 fmt: ## Format everything
 	cargo fmt --all

@@ -22,7 +22,7 @@ run=(
 tests=(
     chromium chromium-driver firefox-esr
     vlc-bin vlc-plugin-base vlc-plugin-video-output
-    nftables iproute2 util-linux curl
+    nftables iproute2 util-linux curl openssl
 )
 # The oldest Node that builds the pages (Debian 12 has 18).
 node_at_least=18

@@ -2,9 +2,10 @@
 
 use crate::config::{Config, Media};
 use crate::events::EventHub;
-use crate::http::server;
+use crate::http::server::{self, Entrance};
 use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
+use crate::tls::{Tls, TlsError};
 use crate::worker;
 use relay_node::{Node, NodeConfig};
 use std::future::Future;
@@ -46,23 +47,37 @@ pub(crate) enum StartError {
     Elements(String),
     #[error("cannot open the media ports: {0}")]
     Node(#[from] relay_node::NodeError),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
-/// Serves until `shutdown`. `bound` is told the address once requests are answered.
+/// Where requests are answered.
+pub(crate) struct Bound {
+    pub(crate) http: SocketAddr,
+    pub(crate) https: Option<Https>,
+}
+
+/// HTTPS, where it is on.
+pub(crate) struct Https {
+    pub(crate) address: SocketAddr,
+    /// SHA-256 of the certificate, when it was made here.
+    pub(crate) fingerprint: Option<String>,
+}
+
+/// Serves until `shutdown`. `bound` is told where, once requests are answered.
 pub(crate) async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
-    bound: impl FnOnce(SocketAddr),
+    bound: impl FnOnce(&Bound),
 ) -> Result<(), StartError> {
     worker::check_elements(config.transcode.encoder).await.map_err(StartError::Elements)?;
-    let address = config.http.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let tls = Tls::of(&config)?;
+    let (entrances, addresses) = listen(&config, tls.as_ref()).await?;
     let node = Node::start(node_config(&config))?;
-    tracing::info!(http = %address, media = ?node.local_addrs(), "serving");
+    let https = addresses.https.as_ref().map(|https| https.address.to_string());
+    tracing::info!(http = %addresses.http, https, media = ?node.local_addrs(), "serving");
     let max_connections = config.http.max_connections;
     let registry = Arc::new(Registry::new(node, config));
     let events = Arc::new(EventHub::new(Arc::clone(&registry)));
@@ -74,14 +89,20 @@ pub(crate) async fn run(
     });
     let telling = tokio::spawn(async move { events.run().await });
     let sweep = tokio::spawn(registry::sweep(Arc::downgrade(&registry)));
-    bound(address);
+    let certificates = tokio::spawn(async move {
+        if let Some(tls) = tls {
+            tls.keep_up().await;
+        }
+    });
+    bound(&addresses);
     let stop = async {
         shutdown.await;
         tracing::info!("stopping");
         app.stopping.send_replace(true);
     };
-    server::serve(Arc::clone(&app), listener, max_connections, stop).await;
+    server::serve(Arc::clone(&app), entrances, max_connections, stop).await;
     registry.shut_down().await;
+    certificates.abort();
     sweep.abort();
     telling.abort();
     // An error is what was asked for: the task holds the registry until it has really ended.
@@ -90,6 +111,26 @@ pub(crate) async fn run(
     // The last to hold the node closes its sessions and joins its threads.
     drop(registry);
     Ok(())
+}
+
+/// Opens the ports of HTTP and HTTPS.
+async fn listen(config: &Config, tls: Option<&Tls>) -> Result<(Vec<Entrance>, Bound), StartError> {
+    let open = async |key, address| {
+        let failed = |source| StartError::Listen { key, address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok::<_, StartError>((listener, address))
+    };
+    let (listener, http) = open("http.listen", config.http.listen).await?;
+    let mut entrances = vec![Entrance { listener, tls: None, redirect_to: None }];
+    let mut bound = Bound { http, https: None };
+    if let (Some(tls), Some(address)) = (tls, config.https_listen()) {
+        let (listener, address) = open("tls.listen", address).await?;
+        entrances[0].redirect_to = config.tls.redirect.then_some(address.port());
+        entrances.push(Entrance { listener, tls: Some(tls.acceptor()), redirect_to: None });
+        bound.https = Some(Https { address, fingerprint: tls.fingerprint().map(str::to_owned) });
+    }
+    Ok((entrances, bound))
 }
 
 /// Ends on SIGINT or SIGTERM.

@@ -62,6 +62,21 @@ struct ServeArgs {
     /// Listen on a non-loopback address without `[[access]]` rules: everybody may publish and watch (key http.open).
     #[arg(long)]
     open: bool,
+    /// Address and port for HTTPS (key tls.listen); without it the address of --listen, port 8443.
+    #[arg(long, value_name = "ADDR:PORT")]
+    tls_listen: Option<SocketAddr>,
+    /// Serve HTTPS as well, with this certificate chain, PEM (key tls.cert).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// And its private key, PEM (key tls.key).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate made here, for phones of one's own network (key tls.self_signed); kept in --tls-cert and --tls-key.
+    #[arg(long)]
+    tls_self_signed: bool,
+    /// Send those who come by HTTP to HTTPS (key tls.redirect).
+    #[arg(long)]
+    tls_redirect: bool,
     /// First UDP port of WebRTC; 0 takes free ones (key media.port).
     #[arg(long, value_name = "N")]
     media_port: Option<u16>,
@@ -129,7 +144,13 @@ fn serve(args: &ServeArgs) -> ExitCode {
     let flag = |name: &str, key: &str, value: Option<String>| {
         value.map(|value| Override { origin: format!("flag --{name}"), key: key.to_owned(), value })
     };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let flags = [
+        flag("tls-listen", "tls.listen", args.tls_listen.map(|a| a.to_string())),
+        flag("tls-cert", "tls.cert", path(&args.tls_cert)),
+        flag("tls-key", "tls.key", path(&args.tls_key)),
+        flag("tls-self-signed", "tls.self_signed", args.tls_self_signed.then(|| "true".to_owned())),
+        flag("tls-redirect", "tls.redirect", args.tls_redirect.then(|| "true".to_owned())),
         flag("listen", "http.listen", args.listen.map(|a| a.to_string())),
         flag("open", "http.open", args.open.then(|| "true".to_owned())),
         flag("media-port", "media.port", args.media_port.map(|p| p.to_string())),
@@ -146,11 +167,28 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("cannot start the runtime: {error}")),
     };
-    match runtime.block_on(app::run(config, app::signals(), |address| {
-        say(&format!("skywave: listening on http://{address}"));
-    })) {
+    match runtime.block_on(app::run(config, app::signals(), say_where)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+/// Says where the server is. The first line is for scripts, the others for people.
+fn say_where(bound: &app::Bound) {
+    say(&format!("skywave: listening on http://{}", bound.http));
+    let Some(https) = &bound.https else { return };
+    say(&format!("skywave: listening on https://{}", https.address));
+    let Some(fingerprint) = &https.fingerprint else { return };
+    say(&format!("skywave: self-signed certificate, SHA-256 fingerprint {fingerprint}"));
+    if https.address.ip().is_loopback() {
+        return;
+    }
+    let port = https.address.port();
+    for address in crate::tls::addresses_of_the_network() {
+        let reaches = https.address.ip().is_unspecified() || https.address.ip() == address;
+        if reaches && (https.address.is_ipv6() || address.is_ipv4()) {
+            say(&format!("skywave: from other devices: https://{}/", SocketAddr::new(address, port)));
+        }
     }
 }
 
@@ -158,10 +196,13 @@ fn config(command: ConfigCommand) -> ExitCode {
     match command {
         ConfigCommand::Check { file, settings } => match load_sources(file.as_deref(), &settings, Vec::new())
         {
-            Ok(_) => {
-                say("the configuration can be used");
-                ExitCode::SUCCESS
-            }
+            Ok(config) => match crate::tls::Tls::check(&config) {
+                Ok(()) => {
+                    say("the configuration can be used");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(2, &error.to_string()),
+            },
             Err(error) => fail(2, &error.to_string()),
         },
         ConfigCommand::Show(sources) => {

@@ -5,18 +5,21 @@
 
 mod access;
 pub(crate) mod load;
+mod tls;
 
 use crate::auth::AccessRule;
 pub(crate) use access::{Api, Limits, Network, Stun, Turn, Whep};
 use serde::{Deserialize, Serialize};
 use skywave_media::worker_proto::X264Preset;
 use std::net::{IpAddr, SocketAddr};
+pub(crate) use tls::Tls;
 
 /// Everything an operator can set. Each section and key is explained in `samples/skywave.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) http: Http,
+    pub(crate) tls: Tls,
     pub(crate) media: Media,
     pub(crate) ingest: Ingest,
     pub(crate) whep: Whep,
@@ -269,6 +272,7 @@ impl Config {
             ),
         );
         problems.extend(self.access_problems());
+        problems.extend(self.tls_problems());
         problems
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP side: one route enum, one file per kind of answer, one place that turns errors into statuses.
 //!
-//! The way of a request: [`server`] accepts, warp filters take it apart into a [`Request`], [`path`] says what it
-//! asks for, [`door`] whether it may, one of the modules answers, [`reply`] makes errors and CORS the same everywhere.
+//! The way of a request: [`server`] accepts and makes it a [`Request`], [`path`] says what it
+//! asks for, [`redirect`] whether by HTTPS only, [`door`] whether it may, one of the modules answers, [`reply`] makes errors and CORS the same everywhere.
 
 mod api;
 mod client;
@@ -16,6 +16,7 @@ mod openapi;
 mod pages;
 mod path;
 mod precondition;
+mod redirect;
 mod reply;
 mod request;
 pub(crate) mod server;
@@ -42,11 +43,17 @@ async fn answer(app: Arc<App>, mut request: Request) -> Reply {
     let outcome = match route {
         Err(error) => Err(Problem::from(error)),
         Ok(route) if method == Method::OPTIONS => options(&app, &route, &request),
-        Ok(route) => dispatch(&app, route, &mut request).await,
+        Ok(route) => match redirect::to_https(&app.registry.config().http, &route, &request) {
+            Some(elsewhere) => Ok(elsewhere),
+            None => dispatch(&app, route, &mut request).await,
+        },
     };
     let mut reply = outcome.unwrap_or_else(Problem::into_reply);
     if !request.drain().await {
         reply.headers_mut().insert("connection", reply::header_value("close"));
+    }
+    if method == Method::HEAD {
+        reply::leave_body_out(&mut reply);
     }
     cors::expose(reply.headers_mut());
     app.metrics.note_answer(class, reply.status().as_u16());

@@ -13,6 +13,7 @@ mod registry;
 mod sessions;
 mod stream;
 mod telemetry;
+mod tls;
 mod turn;
 mod worker;
 

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use anyhow::Result;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -58,6 +58,20 @@ impl Chromium {
     /// # Errors
     /// When chromedriver or Chromium does not start.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, Map::new()).await
+    }
+
+    /// The same with a browser that takes every certificate, as a person does who goes on in spite of the warning.
+    ///
+    /// # Errors
+    /// When chromedriver or Chromium does not start.
+    pub async fn start_unsuspicious(name: &str) -> Result<Self> {
+        let mut capabilities = Map::new();
+        capabilities.insert("acceptInsecureCerts".to_owned(), json!(true));
+        Self::start_with(name, capabilities).await
+    }
+
+    async fn start_with(name: &str, mut capabilities: Map<String, Value>) -> Result<Self> {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0");
         let mut driver = Process::spawn(&format!("chromedriver ({name})"), command)?;
@@ -68,7 +82,6 @@ impl Chromium {
         let profile = TempDir::new()?;
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("--user-data-dir={}", profile.path().display()));
-        let mut capabilities = Map::new();
         capabilities.insert("goog:chromeOptions".to_owned(), json!({ "args": flags }));
         Ok(Self(Browser::connect(name, driver, port, capabilities, profile).await?))
     }

@@ -33,6 +33,18 @@ pub fn listening_line(line: &str) -> Option<String> {
     line.strip_prefix("skywave: listening on ").map(|url| url.trim().trim_end_matches('/').to_owned())
 }
 
+/// The same for HTTPS, where that is on.
+#[must_use]
+pub fn https_line(line: &str) -> Option<String> {
+    listening_line(line).filter(|url| url.starts_with("https://"))
+}
+
+/// The lines that say how other devices of the network reach the server: gives the base URL.
+#[must_use]
+pub fn other_devices_line(line: &str) -> Option<String> {
+    line.strip_prefix("skywave: from other devices: ").map(|url| url.trim().trim_end_matches('/').to_owned())
+}
+
 /// The URLs of one server.
 #[derive(Debug, Clone)]
 pub struct Urls {
@@ -196,6 +208,8 @@ pub struct Settings {
     pub silence_timeout_ms: u32,
     /// x264 preset: tests share two cores with browsers that encode, so they take the cheapest.
     pub preset: &'static str,
+    /// Further sections, as they stand in the file.
+    pub more: String,
 }
 
 impl Default for Settings {
@@ -207,6 +221,7 @@ impl Default for Settings {
             connect_timeout_ms: 10_000,
             silence_timeout_ms: 5000,
             preset: "ultrafast",
+            more: String::new(),
         }
     }
 }
@@ -215,12 +230,13 @@ impl Settings {
     /// As the server's TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset } = self;
+        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset, more } =
+            self;
         let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
         let times =
             format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
         let ingest = format!("[ingest]\ngrace_ms = {grace_ms}\nlinger_ms = {linger_ms}\n{times}");
-        format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n")
+        format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n{more}\n")
     }
 
     /// From a publisher's last packet to nothing being left of its stream.

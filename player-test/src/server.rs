@@ -62,6 +62,22 @@ impl Server {
         Ok(server)
     }
 
+    /// Waits until it says where it listens by HTTPS; gives the base URL.
+    ///
+    /// # Errors
+    /// When it does not say so in time.
+    pub async fn https(&mut self) -> Result<Urls> {
+        let base = self.process.line("where it listens by https", READY_LIMIT, contract::https_line).await?;
+        Ok(Urls { base })
+    }
+
+    /// The first base URL that it names for other devices of the network; `None` on a machine without a network.
+    #[must_use]
+    pub fn for_other_devices(&self) -> Option<Urls> {
+        let line = self.log().iter().find_map(|line| contract::other_devices_line(line));
+        line.map(|base| Urls { base })
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

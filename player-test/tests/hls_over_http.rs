@@ -86,6 +86,28 @@ async fn playlist_is_served_well(server: &Server, url: &Url) -> Result<()> {
         assert_eq!(bytes[..2], [0x1f, 0x8b], "RFC 1952 section 2.3.1");
         assert!(bytes.len() < text.len(), "{} zipped, {} plain", bytes.len(), text.len());
     }
+    forms_are_told_apart(server, url, text.len()).await
+}
+
+/// RFC 9110 section 8.8.3.3: each form has an entity tag of its own, and is known by that alone.
+async fn forms_are_told_apart(server: &Server, url: &Url, plain_bytes: usize) -> Result<()> {
+    let mut tags = Vec::new();
+    for (accepted, coding) in [("identity", ""), ("gzip", "gzip"), ("gzip, br", "br")] {
+        let coding = if plain_bytes >= 1000 { coding } else { continue };
+        let head = ask(server, Method::HEAD, url, &[("accept-encoding", accepted)]).await?;
+        assert_eq!(header(&head, "content-encoding"), coding, "{url}");
+        let tag = header(&head, "etag");
+        assert!(tag.starts_with('"') && !tags.contains(&tag), "{url}: {tag} after {tags:?}");
+        let again =
+            ask(server, Method::GET, url, &[("accept-encoding", accepted), ("if-none-match", &tag)]).await?;
+        // A live playlist may have changed in between: then its tag has as well.
+        assert!(again.status() == 304 || header(&again, "etag") != tag, "{url}: {}", again.status());
+        assert_eq!(header(&again, "vary"), "accept-encoding", "{url}");
+        tags.push(tag);
+    }
+    let nothing = ask(server, Method::GET, url, &[("accept-encoding", "identity;q=0")]).await?;
+    assert_eq!(nothing.status(), 406, "{url}");
+    is_open(url, &nothing);
     Ok(())
 }
 

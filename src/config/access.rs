@@ -131,15 +131,18 @@ impl Config {
     /// What of the sections here, and of who may reach the server, cannot work.
     pub(super) fn access_problems(&self) -> Vec<String> {
         let (turn, url) = (&self.turn, self.http.public_url.as_str());
+        let listens = [("http.listen", Some(self.http.listen)), ("tls.listen", self.https_listen())];
+        let mut open = listens.into_iter().filter_map(|(key, address)| Some((key, address?)));
+        let open = open.find(|(_, address)| !address.ip().is_loopback());
+        let (open_key, open_address) = open.unwrap_or(("http.listen", self.http.listen));
         let fixed = !turn.username.is_empty() || !turn.credential.is_empty();
         let checks = [
             (
-                self.http.listen.ip().is_loopback() || self.http.open || !self.access.is_empty(),
+                open.is_none() || self.http.open || !self.access.is_empty(),
                 format!(
-                    "http.listen = {} can be reached by others, and everybody who reaches it may publish and watch: \
+                    "{open_key} = {open_address} can be reached by others, and everybody who reaches it may publish and watch: \
                      say who may with [[access]] rules and keys (`skywave token new` makes one), or set http.open = true \
-                     (flag --open) if it is meant for everybody, or listen on 127.0.0.1",
-                    self.http.listen
+                     (flag --open) if it is meant for everybody, or listen on 127.0.0.1"
                 ),
             ),
             (

@@ -17,6 +17,8 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// It runs on this machine. Not so when an unknown proxy on this machine speaks for it.
     pub(super) is_local: bool,
+    /// A trusted proxy says that it came by HTTPS.
+    is_by_https: bool,
     /// What it sees before the paths, without `/` at the end; empty when that is not known and URLs are relative.
     base: String,
 }
@@ -38,6 +40,7 @@ impl Client {
         let mut client = Self {
             address: peer,
             is_local: peer.is_loopback() && !forwarded,
+            is_by_https: false,
             base: config.public_url.clone(),
         };
         if !is_trusted(peer) {
@@ -55,11 +58,17 @@ impl Client {
             }
         }
         client.is_local = client.address.is_loopback();
+        client.is_by_https = scheme.as_deref() == Some("https");
         let host = host.or_else(|| text(headers, "host").filter(|host| is_host(host)));
         if let (true, Some(scheme), Some(host)) = (client.base.is_empty(), scheme, host) {
             client.base = format!("{scheme}://{host}");
         }
         client
+    }
+
+    /// Whether a trusted proxy says that it came by HTTPS.
+    pub(super) const fn is_by_https(&self) -> bool {
+        self.is_by_https
     }
 
     /// The URL of a path of this server, for this client.
@@ -127,7 +136,8 @@ fn is_scheme(text: &str) -> bool {
     matches!(text, "http" | "https")
 }
 
-fn is_host(text: &str) -> bool {
+/// What may stand in `Host`: a name or an address, with a port or without.
+pub(super) fn is_host(text: &str) -> bool {
     let of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     !text.is_empty() && text.len() <= 255 && text.chars().all(of_host)
 }

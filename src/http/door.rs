@@ -81,7 +81,7 @@ impl Visitor {
 
 /// Lets a request in, or says what is missing.
 pub(super) fn admit(config: &Config, door: Door<'_>, request: &Request) -> Result<Visitor, Problem> {
-    let client = Client::of(request.peer, &request.headers, &config.http);
+    let client = Client::of(request.came.from, &request.headers, &config.http);
     let keys = match door {
         Door::Open => Allowed::Everybody,
         Door::Stream(action, stream) => allowed(&config.access, action, stream),
@@ -178,8 +178,7 @@ fn api_closed() -> Problem {
 mod tests {
     use super::*;
     use crate::auth::AccessRule;
-    use bytes::Bytes;
-    use futures_util::stream;
+    use crate::http::request::Came;
     use warp::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
     fn request(peer: &str, query: &str, headers: &[(&str, &str)]) -> Request {
@@ -187,8 +186,8 @@ mod tests {
         for (name, value) in headers {
             map.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        let body = stream::empty::<Result<Bytes, warp::Error>>();
-        Request::new(peer.parse().unwrap(), Method::GET, "/".to_owned(), query.to_owned(), map, body)
+        let came = Came { from: peer.parse().unwrap(), redirect_to: None };
+        Request::without_body(came, Method::GET, "/".to_owned(), query.to_owned(), map)
     }
 
     fn config() -> Config {

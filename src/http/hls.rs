@@ -1,6 +1,7 @@
-//! HLS over HTTP: playlists, initialisation segments and media segments, with validators, ranges and gzip.
+//! HLS over HTTP: playlists, initialisation segments and media segments, with validators, ranges and compression.
 
 mod carry;
+mod encoded;
 
 use super::api::not_on_air;
 use super::door::{self, Visitor};
@@ -8,17 +9,11 @@ use super::reply::{self, Problem, Reply};
 use super::request::Request;
 use crate::app::App;
 use crate::outputs::audience::PlayerKey;
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use encoded::Sharing;
 use headers::{ETag, HeaderMapExt, IfNoneMatch, IfRange};
 use skywave_media::hls::{Lookup, Resource};
 use skywave_media::name::StreamName;
-use std::io::Write;
 use warp::http::HeaderValue;
-
-/// Playlists smaller than this gain nothing from gzip.
-const GZIP_MIN_BYTES: usize = 256;
 
 /// `GET /hls/{stream}/{rest}`.
 ///
@@ -45,10 +40,16 @@ pub(super) fn get(
 }
 
 fn for_visitor(mut resource: Resource, visitor: &Visitor, request: &Request) -> Reply {
-    if let (Some(query), true) = (visitor.carried_query(), is_playlist(&resource)) {
-        resource.body = carry::add_query(&resource.body, &query);
-    }
-    let mut reply = found(&resource, request);
+    let mut reply = if is_playlist(&resource) {
+        let carried = visitor.carried_query();
+        let sharing = if carried.is_some() { Sharing::Private } else { Sharing::Shared };
+        if let Some(query) = carried {
+            resource.body = carry::add_query(&resource.body, &query);
+        }
+        encoded::reply(&resource, sharing, request)
+    } else {
+        found(&resource, request)
+    };
     if visitor.is_private() {
         // Shared caches would hand it to people without a key (RFC 9111 sections 3.5 and 5.2.2.7).
         let policy = resource.cache.header_value().replace("public", "private");
@@ -57,7 +58,7 @@ fn for_visitor(mut resource: Resource, visitor: &Visitor, request: &Request) -> 
     reply
 }
 
-/// The answer for a resource: 304 when the client has it, 206 for a range of it, gzip for a playlist.
+/// The answer for what is no playlist: 304 when the client has it, 206 for a range of it.
 fn found(resource: &Resource, request: &Request) -> Reply {
     let etag: Option<ETag> = resource.etag.parse().ok();
     let seen = request.headers.typed_get::<IfNoneMatch>();
@@ -74,17 +75,6 @@ fn found(resource: &Resource, request: &Request) -> Reply {
 
 fn body(resource: &Resource, etag: Option<&ETag>, request: &Request) -> Reply {
     let whole = resource.body.clone();
-    if is_playlist(resource) {
-        let mut reply = if whole.len() >= GZIP_MIN_BYTES && accepts_gzip(request) {
-            let mut reply = reply::with_type(200, resource.content_type, gzip(&whole));
-            reply.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
-            reply
-        } else {
-            reply::with_type(200, resource.content_type, whole)
-        };
-        reply.headers_mut().insert("vary", HeaderValue::from_static("accept-encoding"));
-        return reply;
-    }
     let length = whole.len() as u64;
     let mut reply = match wanted_range(request, etag, length) {
         Some(Ok((start, end))) => {
@@ -128,25 +118,11 @@ fn is_playlist(resource: &Resource) -> bool {
     resource.content_type == "application/vnd.apple.mpegurl"
 }
 
-fn accepts_gzip(request: &Request) -> bool {
-    request.header("accept-encoding").is_some_and(|accepted| {
-        accepted.split(',').any(|one| {
-            let mut parts = one.split(';').map(str::trim);
-            parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"))
-                && !parts.any(|p| p == "q=0" || p == "q=0.0")
-        })
-    })
-}
-
-fn gzip(plain: &Bytes) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
-    encoder.write_all(plain).and_then(|()| encoder.finish()).map_or_else(|_| plain.clone(), Bytes::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
+    use crate::http::request::Came;
+    use bytes::Bytes;
     use skywave_media::hls::CachePolicy;
     use warp::http::{HeaderMap, Method};
 
@@ -155,8 +131,8 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, HeaderValue::from_static(value));
         }
-        let body = stream::empty::<Result<Bytes, warp::Error>>();
-        Request::new([127, 0, 0, 1].into(), Method::GET, "/".to_owned(), String::new(), map, body)
+        let came = Came { from: [127, 0, 0, 1].into(), redirect_to: None };
+        Request::without_body(came, Method::GET, "/".to_owned(), String::new(), map)
     }
 
     fn segment() -> Resource {
@@ -205,25 +181,5 @@ mod tests {
         assert_eq!((reply.status().as_u16(), reply.body().whole().len()), (304, 0));
         assert_eq!(reply.headers()["etag"], "\"abc\"");
         assert_eq!(reply.headers()["cache-control"], "public, max-age=31536000, immutable");
-    }
-
-    #[test]
-    fn playlists_are_zipped_for_those_who_read_gzip() {
-        let text = "#EXTM3U\n".repeat(100);
-        let playlist = Resource {
-            content_type: "application/vnd.apple.mpegurl",
-            body: Bytes::from(text.clone()),
-            ..segment()
-        };
-        let zipped = found(&playlist, &request(&[("accept-encoding", "br, gzip;q=0.8")]));
-        assert_eq!(zipped.headers()["content-encoding"], "gzip");
-        assert_eq!(zipped.headers()["vary"], "accept-encoding");
-        let mut plain = String::new();
-        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(zipped.body().whole()), &mut plain)
-            .unwrap();
-        assert_eq!(plain, text);
-        let refused = found(&playlist, &request(&[("accept-encoding", "gzip;q=0")]));
-        assert!(refused.headers().get("content-encoding").is_none());
-        assert_eq!(refused.body().whole(), text.as_bytes());
     }
 }

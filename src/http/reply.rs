@@ -10,7 +10,10 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use warp::http::{HeaderName, HeaderValue, Response, StatusCode};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+/// Headers that an answer has: four of CORS, and those of a playlist or a segment.
+const HEADERS: usize = 12;
 
 /// An answer.
 pub(super) type Reply = Response<Body>;
@@ -141,9 +144,22 @@ impl From<Refused> for Problem {
     }
 }
 
+/// Makes an answer to GET one to HEAD: the same headers, no body (RFC 9110 section 9.3.2). hyper leaves the body out on HTTP/1.1
+/// alone; on HTTP/2 clients take it for a protocol error.
+pub(super) fn leave_body_out(reply: &mut Reply) {
+    let body = std::mem::replace(reply.body_mut(), Body::Whole(Bytes::new()));
+    if let Body::Whole(bytes) = body
+        && !bytes.is_empty()
+    {
+        reply.headers_mut().insert("content-length", HeaderValue::from(bytes.len()));
+    }
+}
+
 /// An answer without a body.
 pub(super) fn empty(status: u16) -> Reply {
     let mut reply = Response::new(Body::Whole(Bytes::new()));
+    // Room for what every answer gets, so that the map does not grow step by step.
+    *reply.headers_mut() = HeaderMap::with_capacity(HEADERS);
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply
 }
@@ -180,6 +196,10 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<Reply, Problem> {
 
 /// `text` as a header value; what cannot stand in a header is left out.
 pub(super) fn header_value(text: &str) -> HeaderValue {
+    let fits = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if let (true, Ok(value)) = (text.bytes().all(fits), HeaderValue::from_str(text)) {
+        return value;
+    }
     let clean: String = text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
     HeaderValue::from_str(&clean).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

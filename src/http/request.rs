@@ -15,22 +15,46 @@ const DRAIN_MAX_BYTES: usize = 4 << 20;
 /// How long an unwanted body is read.
 const DRAIN_MAX_TIME: Duration = Duration::from_secs(2);
 
+/// How long a body of bounded size may take.
+const BODY_MAX_TIME: Duration = Duration::from_secs(15);
+
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// One request: where its connection comes from, method, path as sent, query without `?`, headers, body still to be read.
+/// What a request's connection says of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Came {
+    /// The other end.
+    pub(super) from: IpAddr,
+    /// It came by plain HTTP and should have come by HTTPS, on this port.
+    pub(super) redirect_to: Option<u16>,
+}
+
+/// One request: how it came, method, path as sent, query without `?`, headers, body still to be read.
 pub(super) struct Request {
-    pub(super) peer: IpAddr,
+    pub(super) came: Came,
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
-    body: Body,
+    /// `None` for a request that brings none.
+    body: Option<Body>,
 }
 
 impl Request {
+    /// A request that brings no body.
+    pub(super) const fn without_body(
+        came: Came,
+        method: Method,
+        path: String,
+        query: String,
+        headers: HeaderMap,
+    ) -> Self {
+        Self { came, method, path, query, headers, body: None }
+    }
+
     /// Puts a request together from what warp's filters give.
     pub(super) fn new<B: Buf>(
-        peer: IpAddr,
+        came: Came,
         method: Method,
         path: String,
         query: String,
@@ -38,7 +62,7 @@ impl Request {
         body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
     ) -> Self {
         let body = body.map(|chunk| chunk.map(|mut b| b.copy_to_bytes(b.remaining())));
-        Self { peer, method, path, query, headers, body: Box::pin(body) }
+        Self { came, method, path, query, headers, body: Some(Box::pin(body)) }
     }
 
     /// A header's text, if it is there and is text.
@@ -70,9 +94,10 @@ impl Request {
     /// Reads what is left of the body, within bounds, so that the connection can serve the next request. False when there
     /// was more: then the connection has to be closed, and the answer must say so (RFC 9112 section 9.6).
     pub(super) async fn drain(&mut self) -> bool {
+        let Some(body) = &mut self.body else { return true };
         let rest = async {
             let mut left = DRAIN_MAX_BYTES;
-            while let Some(chunk) = self.body.next().await {
+            while let Some(chunk) = body.next().await {
                 match chunk.map(|c| left.checked_sub(c.len())) {
                     Ok(Some(still)) => left = still,
                     Ok(None) | Err(_) => return false,
@@ -83,8 +108,16 @@ impl Request {
         tokio::time::timeout(DRAIN_MAX_TIME, rest).await.unwrap_or(false)
     }
 
-    /// The whole body as text, refused when longer than `max_bytes` or not UTF-8.
+    /// The whole body as text, refused when longer than `max_bytes`, too slow or not UTF-8.
     pub(super) async fn text(&mut self, max_bytes: usize) -> Result<String, Problem> {
+        let too_slow = |_| {
+            let words = format!("the body did not come within {} s", BODY_MAX_TIME.as_secs());
+            Problem::new(408, "Body too slow", words)
+        };
+        tokio::time::timeout(BODY_MAX_TIME, self.read_text(max_bytes)).await.map_err(too_slow)?
+    }
+
+    async fn read_text(&mut self, max_bytes: usize) -> Result<String, Problem> {
         let too_large =
             || Problem::new(413, "Body too large", format!("at most {max_bytes} bytes are taken here"));
         let announced = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
@@ -92,7 +125,8 @@ impl Request {
             return Err(too_large());
         }
         let mut whole = BytesMut::new();
-        while let Some(chunk) = self.body.next().await {
+        let Some(body) = &mut self.body else { return Ok(String::new()) };
+        while let Some(chunk) = body.next().await {
             let chunk = chunk
                 .map_err(|e| Problem::new(400, "Body not received", format!("the body broke off: {e}")))?;
             if whole.len() + chunk.len() > max_bytes {

@@ -1,99 +1,119 @@
-//! Accepts connections and hands requests to warp: HTTP/1.1 and HTTP/2 on one port.
+//! Accepts connections and has their requests answered: HTTP/1.1 and HTTP/2 on every port, plain or over TLS.
+//!
+//! What belongs here: where connections come in and how the server ends. One connection's life is [`connection`]'s, when it has been
+//! quiet for too long [`pulse`] decides, what an answer carries on the wire is [`body`]. Requests that bring a body are taken apart by
+//! warp's filters; those that bring none, which is all that players send, have nothing to be taken apart.
+
+mod body;
+mod connection;
+mod pulse;
 
 use super::reply;
-use super::request::Request;
+use super::request::{Came, Request};
 use crate::app::App;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use connection::Shared;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 use warp::Filter;
 use warp::reply::Response;
-
-/// A connection that has not sent a whole request head by then is closed.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long running answers may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Where a connection comes from; every request on it carries this along.
-#[derive(Debug, Clone, Copy)]
-struct Peer(IpAddr);
+/// An address that is listened on.
+pub(crate) struct Entrance {
+    pub(crate) listener: TcpListener,
+    /// Connections begin with a TLS handshake.
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Who comes here is sent to HTTPS on this port.
+    pub(crate) redirect_to: Option<u16>,
+}
 
-/// Serves until `shutdown`, then lets running answers end.
+/// Serves until `shutdown`, then lets running answers end. `max_connections` are for all entrances together.
 pub(crate) async fn serve(
     app: Arc<App>,
-    listener: TcpListener,
+    entrances: Vec<Entrance>,
     max_connections: usize,
     shutdown: impl Future<Output = ()>,
 ) {
-    let service = TowerToHyperService::new(warp::service(routes(app)));
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).half_close(true);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
-    let graceful = GracefulShutdown::new();
+    let (stop, stopping) = watch::channel(false);
+    // Every task holds a sender; when the last has gone, all connections have.
+    let (alive, mut all_gone) = mpsc::channel::<Infallible>(1);
+    let shared = Arc::new(Shared::new(app));
     let places = Arc::new(Semaphore::new(max_connections));
-    tokio::pin!(shutdown);
-    loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
-            () = &mut shutdown => break,
-        };
-        let (socket, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, address)) => (socket, Peer(address.ip())),
-                Err(error) => {
-                    // Out of file descriptors, or a peer that was gone before we looked: wait rather than spin.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-            () = &mut shutdown => break,
-        };
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-        let routes = service.clone();
-        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(peer);
-            routes.call(request)
-        });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
-        let connection = graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
-            drop(place);
-        });
+    for entrance in entrances {
+        let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
+        let (stopping, alive) = (stopping.clone(), alive.clone());
+        tokio::spawn(async move { accept(shared, entrance, places, stopping, alive).await });
     }
-    drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    drop((stopping, alive));
+    shutdown.await;
+    stop.send_replace(true);
+    if tokio::time::timeout(DRAIN, all_gone.recv()).await.is_err() {
         tracing::info!("some answers were still running and are cut off");
     }
 }
 
-/// One filter that takes every request apart; what it asks for is decided in one place, not by a chain of filters.
+async fn accept(
+    shared: Arc<Shared>,
+    entrance: Entrance,
+    places: Arc<Semaphore>,
+    mut stopping: watch::Receiver<bool>,
+    alive: mpsc::Sender<Infallible>,
+) {
+    loop {
+        let next = tokio::select! {
+            next = next_connection(&entrance.listener, &places) => next,
+            // An error says that the server is gone, which comes to the same.
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        let Some((socket, address, place)) = next else { continue };
+        connection::set_options(&socket);
+        let came = Came { from: address.ip(), redirect_to: entrance.redirect_to };
+        let (shared, tls) = (Arc::clone(&shared), entrance.tls.clone());
+        let (stopping, alive) = (stopping.clone(), alive.clone());
+        tokio::spawn(async move {
+            connection::attend(&shared, socket, came, tls, stopping).await;
+            drop((place, alive));
+        });
+    }
+}
+
+/// The next connection, when there is a place for it; `None` when it could not be accepted.
+async fn next_connection(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    match listener.accept().await {
+        Ok((socket, address)) => Some((socket, address, place)),
+        Err(error) => {
+            // Out of file descriptors, or a peer that was gone before we looked: wait rather than spin.
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+/// One filter that takes every request with a body apart; what it asks for is decided in one place, not by a chain of filters.
 fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::ext::get::<Peer>()
+    warp::ext::get::<Came>()
         .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |Peer(peer), method, path: warp::path::FullPath, query, headers, body| {
+        .then(move |came, method, path: warp::path::FullPath, query, headers, body| {
             let app = Arc::clone(&app);
-            let request = Request::new(peer, method, path.as_str().to_owned(), query, headers, body);
+            let request = Request::new(came, method, path.as_str().to_owned(), query, headers, body);
             async move { reply::into_warp(super::answer(app, request).await) }
         })
         .recover(broken)
