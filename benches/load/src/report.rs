@@ -53,6 +53,9 @@ pub struct StepReport {
     pub first_packet_ms: Option<Spread>,
     /// Request to the last packet of the first keyframe.
     pub first_keyframe_ms: Option<Spread>,
+    /// From just before the publisher sent a video packet to its arrival at a viewer's socket, while it was measured: what the server adds.
+    /// Only when `skywave bench whip` on the same machine publishes; one packet in 31 is asked.
+    pub latency_ms: Option<Spread>,
     /// The longest time without video (or without audio, when there is no video), of all viewers, while it was measured.
     pub longest_gap_ms: Option<Spread>,
     /// Media packets delivered while it was measured.
@@ -178,6 +181,7 @@ impl StepReport {
             ("connected", &self.connected_ms),
             ("first packet", &self.first_packet_ms),
             ("first keyframe", &self.first_keyframe_ms),
+            ("latency", &self.latency_ms),
             ("longest gap", &self.longest_gap_ms),
         ] {
             lines.push(match spread {
@@ -248,6 +252,7 @@ mod tests {
             connected_ms: None,
             first_packet_ms: None,
             first_keyframe_ms: None,
+            latency_ms: Spread::of([Duration::from_micros(700)]),
             longest_gap_ms: None,
             packets: 1700,
             bytes: 2_000_000,
@@ -283,6 +288,7 @@ mod tests {
         assert_eq!(read["failures"]["404 Not Found"], 1);
         assert_eq!(read["server"]["cpu_us_per_packet"], 294.117);
         assert_eq!(read["answer_ms"]["p95"], 5.0);
+        assert_eq!(read["latency_ms"]["p99"], 0.7);
         assert!(read["connected_ms"].is_null());
         assert_eq!(read["limits"].as_array().unwrap().len(), 3);
     }
@@ -294,6 +300,10 @@ mod tests {
         assert_eq!(lines[0], "2 viewers: 1 playing, 10.0 s measured");
         assert!(
             table.contains("  answer                 5.0       5.0       5.0       5.0       1\n"),
+            "{table}"
+        );
+        assert!(
+            table.contains("  latency                0.7       0.7       0.7       0.7       1\n"),
             "{table}"
         );
         assert!(

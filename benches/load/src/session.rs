@@ -12,6 +12,7 @@ use crate::rtcp::Compound;
 use crate::rtp::{Header, Kind, kind};
 use crate::socket::ViewerSocket;
 use crate::srtp::Srtp;
+use crate::stamp;
 use crate::twcc::ArrivalLog;
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,10 @@ const PICTURE_PATIENCE: Duration = Duration::from_millis(300);
 const GENEROUS_BITS_PER_SECOND: u64 = 50_000_000;
 /// The engine is asked again no sooner, so that no answer of its can make a thread spin.
 const ENGINE_GRAIN: Duration = Duration::from_millis(1);
+/// Of so many video packets one is opened and asked when it was sent. A prime: all places within frames get their turn.
+const STAMP_SAMPLING: u32 = 31;
+/// Latencies kept at the most: ten minutes of a usual stream.
+const MAX_LATENCIES: usize = 4_096;
 /// First byte of DTLS (RFC 7983 section 7).
 const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
 
@@ -121,6 +126,10 @@ pub(crate) struct Session {
     last_video: Option<Instant>,
     last_audio: Option<Instant>,
     longest_gap: Duration,
+    /// Video packets until the next one is asked when it was sent.
+    until_stamp: u32,
+    /// What the server added to those that told, since it was last asked.
+    latencies: Vec<Duration>,
     engine_due: Instant,
     report_due: Option<Instant>,
     feedback_due: Option<Instant>,
@@ -150,6 +159,8 @@ impl Session {
             last_video: None,
             last_audio: None,
             longest_gap: Duration::ZERO,
+            until_stamp: id as u32 % STAMP_SAMPLING,
+            latencies: Vec::new(),
             engine_due: now,
             report_due: None,
             feedback_due: None,
@@ -190,16 +201,17 @@ impl Session {
         Some(others.into_iter().flatten().fold(self.engine_due, Instant::min))
     }
 
-    /// Takes one datagram.
+    /// Takes one datagram. `arrival`: by the wall clock, where the kernel tells.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
         source: SocketAddr,
+        arrival: Option<Duration>,
         datagram: &[u8],
         out: &ViewerSocket,
     ) {
         match kind(datagram) {
-            Kind::Rtp => self.handle_rtp(now, datagram),
+            Kind::Rtp => self.handle_rtp(now, arrival, datagram),
             Kind::Connection if self.broken.is_none() => {
                 match Receive::new(Protocol::Udp, source, self.local, datagram) {
                     Ok(receive) => self.drive(Input::Receive(now, receive), now, out),
@@ -288,7 +300,7 @@ impl Session {
     }
 
     /// The path of every media packet.
-    fn handle_rtp(&mut self, now: Instant, packet: &[u8]) {
+    fn handle_rtp(&mut self, now: Instant, arrival: Option<Duration>, packet: &[u8]) {
         let Some(header) = Header::read(packet) else { return };
         let since = now.saturating_duration_since(self.posted);
         if let Some(id) = self.transport_sequence
@@ -325,23 +337,37 @@ impl Session {
             return;
         }
         note_gap(&mut self.last_video, now, self.window_begin, &mut self.longest_gap, true);
-        if !matches!(self.picture, Picture::Seen)
-            && let Some(extended) = extended
-        {
+        let Some(extended) = extended else { return };
+        if !matches!(self.picture, Picture::Seen) {
             self.seek_picture(codec, &header, packet, extended, since);
         }
+        if self.until_stamp > 0 {
+            self.until_stamp -= 1;
+        } else if self.latencies.len() < MAX_LATENCIES {
+            self.until_stamp = STAMP_SAMPLING - 1;
+            let payload = self.open(&header, packet, extended);
+            // A socket that is read datagram by datagram does not tell; then this wake-up's own delay is in the figure.
+            let arrival = arrival.unwrap_or_else(stamp::now);
+            self.latencies.extend(payload.and_then(|payload| stamp::age(&payload, arrival)));
+        }
+    }
+
+    /// The payload of a media packet.
+    fn open(&mut self, header: &Header, packet: &[u8], extended: u64) -> Option<Vec<u8>> {
+        // The counter's first cycle is number 1, SRTP's is 0 (RFC 3711 section 3.3.1).
+        let rollover = u32::try_from(extended >> 16).ok()?.checked_sub(1)?;
+        self.srtp.as_mut()?.open_rtp(header, packet, rollover)
+    }
+
+    /// Hands over what the server has added to packets since the last call.
+    pub(crate) fn take_latencies(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.latencies)
     }
 
     /// Looks for the first keyframe, and for its end.
     fn seek_picture(&mut self, codec: Codec, header: &Header, packet: &[u8], extended: u64, since: Duration) {
         if let Picture::Sought = self.picture {
-            // The counter's first cycle is number 1, SRTP's is 0 (RFC 3711 section 3.3.1).
-            let rollover = u32::try_from(extended >> 16).ok().and_then(|cycles| cycles.checked_sub(1));
-            let payload = self
-                .srtp
-                .as_mut()
-                .zip(rollover)
-                .and_then(|(srtp, rollover)| srtp.open_rtp(header, packet, rollover));
+            let payload = self.open(header, packet, extended);
             if payload.is_some_and(|payload| begins_keyframe(codec, &payload)) {
                 self.picture = Picture::Begun(header.timestamp);
             }

@@ -425,6 +425,7 @@ impl Run {
             connected_ms: spread(|v| v.marks.connected),
             first_packet_ms: spread(|v| v.marks.first_packet),
             first_keyframe_ms: spread(|v| v.marks.first_keyframe),
+            latency_ms: Spread::of(end.threads.iter().flat_map(|thread| &thread.latencies).copied()),
             longest_gap_ms: Spread::of(end.viewers().filter(|v| is_playing(v)).map(|v| v.longest_gap)),
             packets,
             bytes,
