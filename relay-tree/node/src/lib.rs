@@ -31,6 +31,7 @@ mod layers;
 mod link;
 mod node;
 mod offer;
+mod origins;
 mod peer;
 mod publisher;
 mod rendition;

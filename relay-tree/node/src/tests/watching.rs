@@ -73,7 +73,7 @@ impl Watching {
         self.of(self.client.video.unwrap()).collect()
     }
 
-    fn marks(&self) -> Vec<u8> {
+    pub(super) fn marks(&self) -> Vec<u8> {
         self.video().iter().map(|p| read_vp8(&p.payload).1).collect()
     }
 }
@@ -293,6 +293,24 @@ fn a_stream_that_ends_takes_its_viewers_with_it() {
     viewer.client.run_until(|client| client.closed.then_some(()));
     until(&node, |node| node.stats().total().sessions == 0);
     assert!(node.broadcast("demo").is_none());
+}
+
+#[test]
+fn a_viewer_that_asks_in_the_moment_its_stream_ends_is_told_so() {
+    let node = start(loopback_config());
+    let camera = Camera::start(&node);
+    let (_, offer) = Client::new(ClientOptions { receives: true, ..ClientOptions::default() });
+    let offer = crate::offer::judge(&offer, offer.len(), crate::offer::Role::Viewer).unwrap();
+    // It has found the broadcast, and now the broadcast ends.
+    let found = node.hub.find("demo").unwrap();
+    node.close(&camera.published.session);
+    until(&node, |node| node.broadcast("demo").is_some_and(|b| !b.published));
+    node.end_broadcast("demo");
+    assert_eq!(wait(node.let_in(&found, offer)), Err(WatchError::NotOnAir));
+    until(&node, |node| node.stats().total().sessions == 0);
+    // The next one of that name has nothing to do with it.
+    let _next = Camera::start(&node);
+    assert!(found.has_ended() && !node.hub.find("demo").unwrap().has_ended());
 }
 
 fn ask(node: &Node, stream: &str, options: ClientOptions) -> Result<crate::WatchAnswer, WatchError> {

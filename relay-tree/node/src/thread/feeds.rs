@@ -181,9 +181,7 @@ impl RelayThread {
 
     pub(super) fn send_history(&self, broadcast: &Arc<Broadcast>, thread: usize) {
         let Some(feed) = self.feeds.get(&broadcast.id) else { return };
-        let now = crate::clock::now();
-        let items: Vec<FeedItem> = feed.sources.iter().flat_map(|source| source.history(now)).collect();
-        broadcast.send_to(thread, items);
+        broadcast.send_to(thread, feed.sources.history(crate::clock::now()));
     }
 
     /// Somebody needs a keyframe of a source whose publisher is a session of this thread.

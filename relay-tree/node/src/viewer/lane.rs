@@ -152,6 +152,16 @@ impl Lane {
         self.current = None;
     }
 
+    /// Neither shows nor waits for `source` any more: viewers must not be sent it.
+    pub(crate) fn refuse(&mut self, source: SourceId) {
+        if self.shows() == Some(source) {
+            self.stop();
+        }
+        if self.wanted == Some(source) {
+            self.wanted = None;
+        }
+    }
+
     /// A packet has arrived at this thread; the lane sends it if it is its turn. `follows`: the viewer can follow.
     pub(crate) fn handle_packet(&mut self, packet: &FeedPacket, follows: bool, sending: &mut Sending<'_>) {
         if self.muted {
