@@ -98,8 +98,8 @@ pub(super) struct WhipArgs {
     /// Sent as a Bearer token; better given as a variable, which other users of the machine cannot see.
     #[arg(long, value_name = "TOKEN", env = "SKYWAVE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Add one line of JSON to this file at the end; `-` writes to standard output, in place of the words.
-    #[arg(long, value_name = "FILE")]
+    /// Add one line of JSON to this file at the end; `-`, or no file, writes to standard output, in place of the words.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
     /// Allow servers on other machines.
     #[arg(long)]

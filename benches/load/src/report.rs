@@ -72,6 +72,9 @@ pub struct StepReport {
     pub reordered: u64,
     /// Retransmissions and padding.
     pub repair_packets: u64,
+    /// Video packets, in order of sequence numbers, whose timestamp is earlier than that of the packet before, since the first viewer
+    /// joined: B-frames, which WebRTC players do not expect, or a clock that was set back.
+    pub timestamps_back: u64,
     /// Media packets delivered since the first viewer joined, in this step and before.
     pub total_packets: u64,
     /// Packets that never came since then.
@@ -195,6 +198,9 @@ impl StepReport {
         if let Some(server) = &self.server {
             lines.push(server.line());
         }
+        if self.timestamps_back > 0 {
+            lines.push(format!("  timestamps step back {} times: B-frames?", self.timestamps_back));
+        }
         let threads: Vec<_> = self.tool.threads_percent.iter().map(|p| format!("{p:.0} %")).collect();
         let machine = self.tool.machine_percent.map_or_else(|| "-".to_owned(), |p| format!("{p:.0} %"));
         lines.push(format!(
@@ -261,6 +267,7 @@ mod tests {
             duplicates: 0,
             reordered: 0,
             repair_packets: 0,
+            timestamps_back: 4,
             total_packets: 1800,
             total_lost: 17,
             mbit_per_s: 1.6,
@@ -312,6 +319,7 @@ mod tests {
         );
         assert!(table.contains("294.12 us per packet; 20.0 MB RSS, 100.0 KiB a viewer"), "{table}");
         assert!(table.contains("  failed: 1 x 404 Not Found\n"), "{table}");
+        assert!(table.contains("  timestamps step back 4 times: B-frames?\n"), "{table}");
         assert_eq!(table.matches("LIMIT: ").count(), 3, "{table}");
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Figures {
     pub(crate) video_agreed: bool,
     /// Media packets, all sources together.
     pub(crate) packets: Totals,
+    /// Pictures that came after one that is shown later.
+    pub(crate) steps_back: u64,
     /// UDP payload of the media packets.
     pub(crate) bytes: u64,
     /// Retransmissions and padding.
@@ -89,6 +91,20 @@ struct Source {
     ssrc: u32,
     codec: Codec,
     counter: SourceCounter,
+    /// Extended sequence number and timestamp of the newest packet.
+    newest: (u64, u32),
+    /// Packets in order whose timestamp was earlier than that of the packet before.
+    steps_back: u64,
+}
+
+impl Source {
+    fn note_order(&mut self, extended: u64, timestamp: u32) {
+        let (newest, before) = self.newest;
+        if extended > newest {
+            self.steps_back += u64::from(timestamp.wrapping_sub(before).cast_signed() < 0);
+            self.newest = (extended, timestamp);
+        }
+    }
 }
 
 /// The search for the first keyframe.
@@ -319,12 +335,18 @@ impl Session {
         let extended = if let Some(source) = self.sources.iter_mut().find(|s| s.ssrc == header.ssrc) {
             source.codec = codec;
             source.counter.handle_arrival(header.timestamp, since);
-            source.counter.handle_packet(header.sequence)
+            let extended = source.counter.handle_packet(header.sequence);
+            if let Some(extended) = extended {
+                source.note_order(extended, header.timestamp);
+            }
+            extended
         } else {
             let mut counter = SourceCounter::new(header.sequence, clock_rate_hz);
             counter.handle_arrival(header.timestamp, since);
-            self.sources.push(Source { ssrc: header.ssrc, codec, counter });
-            Some((1 << 16) + u64::from(header.sequence))
+            let extended = (1 << 16) + u64::from(header.sequence);
+            let newest = (extended, header.timestamp);
+            self.sources.push(Source { ssrc: header.ssrc, codec, counter, newest, steps_back: 0 });
+            Some(extended)
         };
         if !codec.is_video() {
             note_gap(
@@ -443,6 +465,7 @@ impl Session {
             broken: self.broken.clone(),
             video_agreed: self.payloads.iter().any(|(_, codec, _)| codec.is_video()),
             packets,
+            steps_back: self.sources.iter().filter(|s| s.codec.is_video()).map(|s| s.steps_back).sum(),
             bytes: self.bytes,
             repair_packets: self.repair_packets,
             longest_gap: self.longest_gap.max(open_gap),
@@ -455,5 +478,27 @@ fn note_gap(last: &mut Option<Instant>, now: Instant, begin: Instant, longest: &
     let before = last.replace(now).unwrap_or(begin).max(begin);
     if counts {
         *longest = (*longest).max(now.saturating_duration_since(before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps_back(packets: &[(u64, u32)]) -> u64 {
+        let counter = SourceCounter::new(1, 90_000);
+        let mut source = Source { ssrc: 1, codec: Codec::H264, counter, newest: packets[0], steps_back: 0 };
+        packets.iter().for_each(|(extended, timestamp)| source.note_order(*extended, *timestamp));
+        source.steps_back
+    }
+
+    #[test]
+    fn b_frames_step_back_and_late_packets_and_wraps_do_not() {
+        // In the order of decoding: I P B B P, each of two packets.
+        let frames = [0, 9, 3, 6, 18];
+        let packets: Vec<_> = (0..10).map(|n| (n, frames[n as usize / 2] * 1_000)).collect();
+        assert_eq!(steps_back(&packets), 1);
+        assert_eq!(steps_back(&[(1, 0), (3, 2_000), (2, 1_000), (4, 3_000)]), 0, "one was late");
+        assert_eq!(steps_back(&[(1, u32::MAX - 5), (2, 10), (3, 20)]), 0, "the clock wrapped");
     }
 }

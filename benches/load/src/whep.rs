@@ -434,6 +434,7 @@ impl Run {
             duplicates: total(|v| v.packets.duplicates),
             reordered: total(|v| v.packets.reordered),
             repair_packets: total(|v| v.repair_packets),
+            timestamps_back: end.viewers().map(|v| v.steps_back).sum(),
             total_packets: end.viewers().map(|v| v.packets.delivered).sum(),
             total_lost: end.viewers().map(|v| v.packets.lost()).sum(),
             mbit_per_s: bytes as f64 * 8.0 / 1e6 / hold_s,

@@ -64,6 +64,9 @@ pub struct WhipReport {
     pub keyframe_requests: u64,
     /// Most of them within any one second.
     pub keyframe_requests_peak_per_s: usize,
+    /// The shortest time between two of them, in milliseconds: the way here makes some late, so a server that waits a second before it asks
+    /// again is seen to wait a little less.
+    pub least_between_requests_ms: Option<f64>,
     /// When they came, in seconds on air; the first 1,000.
     pub keyframe_requests_at_s: Vec<f64>,
     /// Session deleted at the end; says why when not.
@@ -199,6 +202,7 @@ struct Publisher {
     /// Requests of the last [`REQUEST_WINDOW`].
     requests: VecDeque<Instant>,
     most_requests: usize,
+    least_between_requests: Option<Duration>,
     request_times: Vec<Instant>,
     counts: Counts,
     broken: Option<&'static str>,
@@ -248,6 +252,7 @@ impl Publisher {
             keyframe_wanted: false,
             requests: VecDeque::new(),
             most_requests: 0,
+            least_between_requests: None,
             request_times: Vec::new(),
             counts: Counts::default(),
             broken: None,
@@ -339,6 +344,11 @@ impl Publisher {
     fn note_request(&mut self, now: Instant) {
         self.keyframe_wanted = true;
         self.counts.keyframe_requests += 1;
+        if let Some(before) = self.requests.back() {
+            let between = now.duration_since(*before);
+            let least = self.least_between_requests.map_or(between, |least| least.min(between));
+            self.least_between_requests = Some(least);
+        }
         if self.request_times.len() < MAX_REQUEST_TIMES {
             self.request_times.push(now);
         }
@@ -403,6 +413,7 @@ impl Publisher {
             keyframes_on_request: self.counts.keyframes_on_request,
             keyframe_requests: self.counts.keyframe_requests,
             keyframe_requests_peak_per_s: self.most_requests,
+            least_between_requests_ms: self.least_between_requests.map(|least| least.as_secs_f64() * 1e3),
             keyframe_requests_at_s: self
                 .request_times
                 .iter()

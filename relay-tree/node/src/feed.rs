@@ -49,6 +49,9 @@ pub(crate) struct FeedPacket {
     pub(crate) keyframe: bool,
     pub(crate) picture: Option<PictureFields>,
     pub(crate) arrival: Mono,
+    /// Bytes of RTP padding that make it as long as its neighbours ([`crate::runs`]); none in the history, and none on the way between
+    /// threads.
+    pub(crate) padding: u8,
     pub(crate) payload: Bytes,
 }
 
@@ -319,6 +322,7 @@ mod tests {
             keyframe,
             picture: None,
             arrival: Mono::from_millis(at_ms),
+            padding: 0,
             payload: Bytes::from_static(&[0; 1_000]),
         }
     }

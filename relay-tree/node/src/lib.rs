@@ -36,6 +36,7 @@ mod peer;
 mod publisher;
 mod rendition;
 mod rtcp;
+mod runs;
 mod sdp;
 mod socket;
 mod srtp;

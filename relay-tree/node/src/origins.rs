@@ -69,6 +69,7 @@ impl Origins {
             keyframe: seen.keyframe_start,
             picture: seen.picture,
             arrival,
+            padding: 0,
             payload: payload.clone(),
         }
     }

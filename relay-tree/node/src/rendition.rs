@@ -90,6 +90,7 @@ impl RenditionFeed {
                 keyframe: inspect(Codec::H264, &payload).keyframe_start,
                 picture: None,
                 arrival: now,
+                padding: 0,
                 payload,
             }));
         }

@@ -382,7 +382,9 @@ impl Viewer {
         }
         let Some((path, srtp)) = self.link.media() else { return };
         let before = sent(&self.lanes);
-        let mut sending = Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now) };
+        let in_runs = wire.max_run(path) > 1;
+        let mut sending =
+            Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now), in_runs };
         for (lane, seq) in self.missing.drain(..) {
             self.resends_left = self.resends_left.saturating_sub(1);
             let sent = self.lanes[lane].resend(seq, sources, &mut sending);

@@ -41,6 +41,7 @@ async fn every_packet_is_counted_and_every_session_deleted() {
     for spread in [report.answer_ms, report.connected_ms, report.first_packet_ms, report.first_keyframe_ms] {
         assert_eq!(spread.unwrap().count, 4);
     }
+    assert_eq!(report.timestamps_back, 0);
     assert!(report.interrupted);
     assert_eq!(farewell.deleted, 4);
     assert_eq!(server.seen.deletes.load(Ordering::Relaxed), 4);

@@ -13,7 +13,7 @@ use str0m::format::Codec::H264;
 /// Marks of published packets are below this, those of the rendition are not.
 const RENDITION: u8 = 200;
 
-/// A publisher of H.264 whose packets, each a NAL unit of two bytes, end in a mark.
+/// A publisher of H.264 whose packets, each a NAL unit, end in a mark.
 struct Camera {
     published: Published,
     sent: u64,
@@ -30,7 +30,13 @@ impl Camera {
     fn shoot(&mut self, keyframe: bool, mark: u8) {
         let header = if keyframe { 0x65 } else { 0x41 };
         let client = &mut self.published.client;
-        client.write(client.video.unwrap(), 500 + self.sent, self.sent as u32 * 3_000, true, &[header, mark]);
+        client.write(
+            client.video.unwrap(),
+            500 + self.sent,
+            self.sent as u32 * 3_000,
+            true,
+            &[header, 0x88, mark],
+        );
         self.sent += 1;
     }
 
@@ -63,7 +69,7 @@ fn encoded(keyframe: bool, mark: u8, at_ms: i64) -> Frame {
     let format = Format::Video(VideoFormat { codec: Codec::H264, width: 1280, height: 720, config });
     let pts = MediaTime::new(at_ms, 1_000).rescale(90_000);
     let header = if keyframe { 0x65 } else { 0x41 };
-    let data = Bytes::copy_from_slice(&[0, 0, 0, 2, header, mark]);
+    let data = Bytes::copy_from_slice(&[0, 0, 0, 3, header, 0x88, mark]);
     Frame { format: Arc::new(format), pts, dts: pts, duration: None, keyframe, data }
 }
 

@@ -148,6 +148,62 @@ fn shown(node: &Node) -> (Camera, Watching) {
     (camera, viewer)
 }
 
+/// So many viewers that packets wait a moment for the rest of their frame.
+fn crowd(node: &Node) -> (Camera, Vec<Watching>) {
+    let mut camera = Camera::start(node);
+    camera.shoot(true);
+    camera.run(&mut [], |_, _| node.broadcast("demo").is_some_and(|b| !b.layers.is_empty()));
+    let mut viewers: Vec<Watching> = (0..20).map(|_| watch(node, ClientOptions::default())).collect();
+    let mut all: Vec<&mut Watching> = viewers.iter_mut().collect();
+    camera.run(&mut all, |viewers, _| viewers.iter().all(|v| v.marks().len() == 2));
+    (camera, viewers)
+}
+
+#[test]
+fn a_frame_that_comes_in_pieces_leaves_as_one_run_and_what_pads_it_is_not_seen() {
+    for gso in [true, false] {
+        let node = start(NodeConfig { gso, ..loopback_config() });
+        let (mut camera, mut viewers) = crowd(&node);
+        let saved = || {
+            let stats = node.stats().total();
+            stats.datagrams_out - stats.sends
+        };
+        let (before, start) = (saved(), Instant::now());
+        let sizes = [1_000, 1_001, 990, 1_001, 300];
+        let mut frames = 0;
+        // A machine that is very busy may let the pieces come one by one.
+        while frames == 0 || gso && saved() == before {
+            assert!(start.elapsed() < PATIENCE, "no call was saved");
+            frames += 1;
+            for (n, size) in (0..).zip(sizes) {
+                let mut payload = vp8(500 + frames as u16, false, n == 0, 1);
+                payload.resize(size, 7);
+                let (sequence, timestamp) = (39_997 + frames * 5 + n, 1_000_000 + frames as u32 * 3_000);
+                camera.published.client.write(camera.video, sequence, timestamp, n == 4, &payload);
+            }
+            let mut all: Vec<&mut Watching> = viewers.iter_mut().collect();
+            let come = 2 + 5 * frames as usize;
+            camera.run(&mut all, |viewers, _| viewers.iter().all(|v| v.marks().len() == come));
+        }
+        for viewer in &viewers {
+            contiguous(&viewer.video());
+            let got: Vec<usize> = viewer.video()[2..].iter().map(|p| p.payload.len()).collect();
+            assert_eq!(got, sizes.repeat(frames as usize));
+        }
+        assert!(gso || saved() == before, "runs leave only where they are allowed");
+    }
+}
+
+#[test]
+fn half_a_frame_whose_rest_never_comes_is_sent_all_the_same() {
+    let node = start(loopback_config());
+    let (mut camera, mut viewers) = crowd(&node);
+    let half = vp8(501, false, true, 1);
+    camera.published.client.write(camera.video, 40_002, 1_003_000, false, &half);
+    let mut all: Vec<&mut Watching> = viewers.iter_mut().collect();
+    camera.run(&mut all, |viewers, _| viewers.iter().all(|v| v.marks().len() == 3));
+}
+
 #[test]
 fn a_packet_lost_on_the_viewers_side_is_sent_again() {
     let node = start(loopback_config());
