@@ -255,7 +255,8 @@ impl Viewer {
             Feedback::Keyframe { ssrc } => {
                 Counters::one(&self.counters.keyframes_wanted);
                 let lane = self.lanes.iter().find(|l| l.ssrc == ssrc || l.kind == TrackKind::Video);
-                self.demands.extend(lane.and_then(Lane::shows));
+                let shown = lane.and_then(Lane::shows);
+                self.demand(shown);
             }
             Feedback::Remb { bps } => {
                 self.estimate.handle_remb(bps, now);
@@ -263,6 +264,15 @@ impl Viewer {
             }
             // Browsers never say so by RTCP; what does, has left.
             Feedback::Goodbye => self.finish(CloseReason::PeerClosed),
+        }
+    }
+
+    /// Notes that it needs a keyframe of a source. Each is noted once: a flood of requests is worth no more than one.
+    fn demand(&mut self, source: Option<SourceId>) {
+        if let Some(source) = source
+            && !self.demands.contains(&source)
+        {
+            self.demands.push(source);
         }
     }
 
@@ -297,7 +307,8 @@ impl Viewer {
         }
         if self.policy.poll_keyframe_demand() {
             let video = self.lanes.iter().find(|l| l.kind == TrackKind::Video);
-            self.demands.extend(video.and_then(Lane::shows));
+            let shown = video.and_then(Lane::shows);
+            self.demand(shown);
         }
     }
 

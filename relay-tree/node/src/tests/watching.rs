@@ -521,3 +521,24 @@ fn sessions_that_come_and_go_by_the_thousand_leave_nothing() {
     assert!(descriptors() <= before + 8, "{} descriptors before, {} after", before, descriptors());
     drop((camera, viewer));
 }
+
+#[test]
+fn checks_with_wrong_integrity_and_packets_sent_twice_change_nothing_and_are_counted() {
+    let node = start(loopback_config());
+    let (mut camera, mut viewer) = shown(&node);
+    let (_, offer) = Client::new(ClientOptions { receives: true, ..ClientOptions::default() });
+    let waiting = wait(node.watch(WatchRequest { stream: "demo".to_owned(), offer })).unwrap();
+    let ufrag = waiting.answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap();
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let before = node.stats().total();
+    (0..50).for_each(|_| drop(stranger.send_to(&hostile::forged(ufrag), node.local_addrs()[0]).unwrap()));
+    until(&node, |node| node.stats().total().rejected_stun >= before.rejected_stun + 50);
+    // The viewer's own reports, each a second time.
+    viewer.client.repeats_rtcp = true;
+    camera.run(&mut [&mut viewer], |_, _| node.stats().total().rejected_srtcp > before.rejected_srtcp);
+    camera.shoot(false);
+    camera.run(&mut [&mut viewer], |viewers, _| viewers[0].marks().len() == 4);
+    contiguous(&viewer.video());
+    let after = node.stats().total();
+    assert_eq!((after.sessions, after.sessions_connected, after.panics), (3, 2, 0));
+}
