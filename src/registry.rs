@@ -314,11 +314,11 @@ impl Registry {
         match publisher.events.recv().await {
             Some(PublisherEvent::Connected) => {}
             Some(PublisherEvent::Closed { reason }) => {
-                tracing::info!(%stream, session = %publisher.session.id(), %reason, "publisher never connected");
+                tracing::info!(%stream, session = publisher.session.id().short(), %reason, "publisher never connected");
                 return;
             }
             Some(PublisherEvent::Packet { .. } | PublisherEvent::SenderReport { .. }) | None => {
-                tracing::error!(%stream, session = %publisher.session.id(), "the node spoke out of turn");
+                tracing::error!(%stream, session = publisher.session.id().short(), "the node spoke out of turn");
                 return;
             }
         }

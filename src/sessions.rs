@@ -155,7 +155,7 @@ impl Sessions {
 
     /// Enters a session, which keeps the place taken for it.
     pub(crate) fn insert(&mut self, session: Session) {
-        let name = session.id.to_string();
+        let name = session.id.as_str().to_owned();
         let entry = Entry {
             session,
             end: watch::Sender::new(()),
@@ -173,7 +173,7 @@ impl Sessions {
         if self.ended.len() == ENDED_REMEMBERED {
             self.ended.pop_front();
         }
-        self.ended.push_back((id.to_string(), kind, stream, owner.key));
+        self.ended.push_back((id.as_str().to_owned(), kind, stream, owner.key));
     }
 
     /// What stands behind the last part of a session URL. A name under another stream's URL is no name.
@@ -305,7 +305,7 @@ mod tests {
     fn a_session_is_found_under_its_own_url_only() {
         let mut sessions = Sessions::default();
         enter(&mut sessions, 1, "192.0.2.1").unwrap();
-        let name = id(1).to_string();
+        let name = id(1).as_str().to_owned();
         assert_eq!(sessions.find(Kind::Viewer, &stream("demo"), &name), Found::Open(viewer(1, "192.0.2.1")));
         assert_eq!(sessions.find(Kind::Publisher, &stream("demo"), &name), Found::Nothing);
         assert_eq!(sessions.find(Kind::Viewer, &stream("other"), &name), Found::Nothing);

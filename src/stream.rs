@@ -184,7 +184,7 @@ impl Stream {
         let now = relay_node::clock::now();
         let has = |kind| new.tracks.iter().any(|t| t.kind == kind);
         let (video, audio) = (has(TrackKind::Video), has(TrackKind::Audio));
-        tracing::info!(stream = %self.name, session = %new.session.id(), video, audio, before = ?self.phase, "publisher connected");
+        tracing::info!(stream = %self.name, session = new.session.id().short(), video, audio, before = ?self.phase, "publisher connected");
         match self.phase {
             Phase::Ended { .. } => self.begin_take(now),
             Phase::Waiting { .. } => self.resume = Resume::default(),
@@ -205,6 +205,7 @@ impl Stream {
         }
         self.phase = Phase::Live;
         self.forget_publisher();
+        self.rendition.stand_in(false);
         self.publisher = Some(Publisher::new(new, self.epoch, now, wall_clock()));
         self.configure_worker(now);
         self.next_status = now;
@@ -249,7 +250,7 @@ impl Stream {
     fn detach(&mut self, reason: &str) {
         let now = relay_node::clock::now();
         if let Some(publisher) = &self.publisher {
-            tracing::info!(stream = %self.name, session = %publisher.session.id(), reason, "publisher gone");
+            tracing::info!(stream = %self.name, session = publisher.session.id().short(), reason, "publisher gone");
         }
         self.forget_publisher();
         self.worker.stop();
@@ -343,6 +344,10 @@ impl Stream {
                 IngestOutput::Frame { track, frame } => {
                     if let Some(publisher) = &mut self.publisher {
                         publisher.note_frame(track, &frame, now);
+                        if publisher.order.poll_reordered() {
+                            tracing::info!(stream = %self.name, "B-frames: WebRTC viewers get the worker's pictures");
+                            self.rendition.stand_in(true);
+                        }
                     }
                     self.take_source_frame(frame, now);
                 }
@@ -391,7 +396,7 @@ impl Stream {
             self.worker.stop();
             return;
         }
-        tracing::debug!(stream = %self.name, session = %publisher.session.id(), ?config, at = ?now, "worker configured");
+        tracing::debug!(stream = %self.name, session = publisher.session.id().short(), ?config, at = ?now, "worker configured");
         self.worker.configure(config);
     }
 

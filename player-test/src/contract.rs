@@ -385,6 +385,28 @@ pub struct PlayAudio {
     pub peak_db: Option<f64>,
 }
 
+/// The arguments of `skywave` that publish a file's H.264 as it is, over and over.
+#[must_use]
+pub fn publish_file_arguments(file: &str, whip_url: &str) -> Vec<String> {
+    ["publish", file, whip_url, "--video", "copy", "--audio", "off", "--repeat"].map(str::to_owned).to_vec()
+}
+
+/// The arguments of `skywave` that watch for some time, and tell whether pictures came in the order in which they are shown.
+#[must_use]
+pub fn ordered_arguments(whep_url: &str, hold: Duration) -> Vec<String> {
+    let hold = format!("{}ms", hold.as_millis());
+    ["bench", "whep", whep_url, "--viewers", "1", "--duration", &hold, "--json", "-"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// How often, by such a line, a picture came after one that is shown later; `None` for other lines, and when nobody watched.
+#[must_use]
+pub fn pictures_out_of_order(line: &str) -> Option<u64> {
+    let report: serde_json::Value = serde_json::from_str(line).ok()?;
+    (report["playing"].as_u64()? > 0).then(|| report["timestamps_back"].as_u64()).flatten()
+}
+
 /// Faults of `skywave publish`, as its flags.
 pub mod fault {
     /// This share of RTP packets is not sent.

@@ -7,7 +7,6 @@ use crate::config::{Log, LogFormat};
 use crate::telemetry;
 use clap::{Args, Subcommand, ValueEnum};
 use skywave_load::process::ServerProcess;
-use skywave_load::report::StepReport;
 use skywave_load::whep::{self, WhepOptions};
 use skywave_load::whip::{self, WhipOptions};
 use skywave_load::{ClipCodec, Feedback, Lanes};
@@ -99,6 +98,9 @@ pub(super) struct WhipArgs {
     /// Sent as a Bearer token; better given as a variable, which other users of the machine cannot see.
     #[arg(long, value_name = "TOKEN", env = "SKYWAVE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Add one line of JSON to this file at the end; `-`, or no file, writes to standard output, in place of the words.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
     /// Allow servers on other machines.
     #[arg(long)]
     allow_remote: bool,
@@ -185,13 +187,14 @@ impl Lines {
         }
     }
 
-    fn tell(&mut self, report: &StepReport) -> Result<(), String> {
-        let line = report.json_line().map_err(|e| e.to_string())?;
+    /// Tells a report, in `words` and as a line of JSON.
+    fn tell(&mut self, words: &str, line: serde_json::Result<String>) -> Result<(), String> {
+        let line = line.map_err(|e| e.to_string())?;
         match self {
-            Self::Nowhere => say(&report.table()),
+            Self::Nowhere => say(words),
             Self::StandardOutput => say(&line),
             Self::File(file) => {
-                say(&report.table());
+                say(words);
                 writeln!(file, "{line}").map_err(|e| e.to_string())?;
             }
         }
@@ -202,12 +205,12 @@ impl Lines {
 async fn watch(args: WhepArgs) -> ExitCode {
     let mut lines = match Lines::open(args.json.as_ref()) {
         Ok(lines) => lines,
-        Err(error) => return fail(2, &format!("the file for --json cannot be written: {error}")),
+        Err(error) => return unwritable(&error),
     };
     let mut failed = false;
     let told = whep::run(args.options(), app::signals(), |report| {
         failed |= !report.failures.is_empty();
-        if let Err(error) = lines.tell(report) {
+        if let Err(error) = lines.tell(&report.table(), report.json_line()) {
             complain(&format!("skywave: the report was not written: {error}"));
             failed = true;
         }
@@ -226,7 +229,16 @@ async fn watch(args: WhepArgs) -> ExitCode {
     }
 }
 
+fn unwritable(error: &std::io::Error) -> ExitCode {
+    fail(2, &format!("the file for --json cannot be written: {error}"))
+}
+
 async fn publish(args: WhipArgs) -> ExitCode {
+    let mut lines = match Lines::open(args.json.as_ref()) {
+        Ok(lines) => lines,
+        Err(error) => return unwritable(&error),
+    };
+    let on_standard_output = matches!(lines, Lines::StandardOutput);
     let options = WhipOptions {
         url: args.url,
         codec: match args.codec {
@@ -238,21 +250,16 @@ async fn publish(args: WhipArgs) -> ExitCode {
         token: args.token,
         allow_remote: args.allow_remote,
     };
-    match whip::run(options, app::signals(), || say("on air")).await {
+    let on_air = || if on_standard_output { complain("on air") } else { say("on air") };
+    match whip::run(options, app::signals(), on_air).await {
         Ok(report) => {
             if let Some(reason) = &report.not_deleted {
                 complain(&format!("skywave: the session was not deleted: {reason}"));
             }
-            say(&format!(
-                "published for {:.1} s: {} packets, {} pictures, {:.2} Mbit/s of video; {} keyframe requests, at most {} in a second",
-                report.on_air_s,
-                report.packets,
-                report.frames,
-                report.video_mbit_per_s,
-                report.keyframe_requests,
-                report.most_requests_in_a_second
-            ));
-            ExitCode::SUCCESS
+            match lines.tell(&report.summary(), report.json_line()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(1, &format!("the report was not written: {error}")),
+            }
         }
         Err(error) => fail(1, &error.to_string()),
     }

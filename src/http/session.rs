@@ -59,8 +59,8 @@ pub(super) async fn offer(app: &App, request: &mut Request) -> Result<String, Pr
 /// The path of a session.
 pub(super) fn path(kind: Kind, stream: &StreamName, session: &SessionId) -> String {
     match kind {
-        Kind::Publisher => format!("/whip/{stream}/{session}"),
-        Kind::Viewer => format!("/whep/{stream}/{session}"),
+        Kind::Publisher => format!("/whip/{stream}/{}", session.as_str()),
+        Kind::Viewer => format!("/whep/{stream}/{}", session.as_str()),
     }
 }
 

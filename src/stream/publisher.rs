@@ -6,6 +6,7 @@ use crate::registry::SessionGuard;
 use relay_node::PublisherEvent;
 use relay_proto::keyframe::KeyframeDemand;
 use skywave_media::codec::{Format, TrackKind};
+use skywave_media::fit::OrderWatch;
 use skywave_media::frame::Frame;
 use skywave_media::ingest::{Ingest, IngestConfig, TrackId, TrackStats};
 use skywave_media::packet::Packet;
@@ -20,6 +21,8 @@ pub(super) struct Publisher {
     pub(super) events: mpsc::Receiver<PublisherEvent>,
     pub(super) ingest: Ingest,
     pub(super) tracks: BTreeMap<TrackId, Track>,
+    /// Whether its pictures can be shown in the order in which they come.
+    pub(super) order: OrderWatch,
     /// When it began to feed the stream, on the wall clock.
     pub(super) connected_wall: UnixTime,
 }
@@ -51,7 +54,14 @@ impl Publisher {
             };
             tracks.insert(described.track, track);
         }
-        Self { session: new.session, events: new.events, ingest, tracks, connected_wall: wall }
+        Self {
+            session: new.session,
+            events: new.events,
+            ingest,
+            tracks,
+            order: OrderWatch::default(),
+            connected_wall: wall,
+        }
     }
 
     pub(super) fn handle_packet(&mut self, track: TrackId, packet: Packet) {
@@ -73,6 +83,7 @@ impl Publisher {
         let Some(track) = self.tracks.get_mut(&id) else { return };
         track.meter.note(frame.data.len(), now);
         track.format = Some(Arc::clone(&frame.format));
+        self.order.handle_frame(frame);
         if frame.keyframe && track.kind == TrackKind::Video {
             track.demand.handle_keyframe(now);
         }

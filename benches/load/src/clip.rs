@@ -2,6 +2,7 @@
 //! keyframe, and filled up to the bitrate wished for.
 
 use crate::keyframe::{self, begins_keyframe, vp8_descriptor_length};
+use crate::stamp;
 use skywave_media::capture::{CaptureError, Record, Records};
 use skywave_media::codec::Codec;
 use skywave_media::packet::Packet;
@@ -50,6 +51,8 @@ pub enum ClipError {
 pub(crate) struct ClipFrame {
     /// Payloads in order, VP8's without their descriptors.
     pub(crate) payloads: Vec<Vec<u8>>,
+    /// From this one on, payloads end in filling, which has room for a stamp.
+    pub(crate) stamped_from: usize,
     /// Until the next frame.
     pub(crate) duration_90k: u32,
 }
@@ -114,6 +117,7 @@ impl Clip {
         let mean = (times[times.len() - 1] - times[0]) / (times.len() as u32 - 1).max(1);
         let video = times.iter().enumerate().map(|(n, at)| ClipFrame {
             payloads: frames[at].values().map(|packet| plain(codec, &packet.payload)).collect(),
+            stamped_from: frames[at].len(),
             duration_90k: times.get(n + 1).map_or(mean, |next| next - at).clamp(1, MAX_FRAME_90K),
         });
         let clip = Self { codec, video: video.collect(), audio };
@@ -154,25 +158,47 @@ fn plain(codec: ClipCodec, payload: &[u8]) -> Vec<u8> {
     payload[skip..].to_vec()
 }
 
-/// Adds `bytes` to the end of a frame.
-fn fill(codec: ClipCodec, frame: &mut ClipFrame, mut bytes: usize) {
-    while bytes > 0 {
-        let piece = bytes.min(MAX_PAYLOAD);
-        bytes -= piece;
-        frame.payloads.push(match codec {
-            // Zeros behind the last partition: the arithmetic decoder never asks for them (RFC 6386 section 7).
-            ClipCodec::Vp8 => vec![0; piece],
-            // Filler data (ITU-T H.264 section 7.3.2.7): ff bytes and the stop bit.
-            ClipCodec::H264 => {
-                let mut unit = vec![0xff; piece.max(2)];
+/// Adds `bytes` of filling to the end of a frame.
+fn fill(codec: ClipCodec, frame: &mut ClipFrame, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    match codec {
+        // Zeros behind the last partition: the arithmetic decoder never asks for them (RFC 6386 section 7).
+        ClipCodec::Vp8 => {
+            let mut whole = frame.payloads.concat();
+            let real = whole.len();
+            whole.resize(real + bytes, 0);
+            let mut end = 0;
+            frame.payloads.clear();
+            frame.stamped_from = usize::MAX;
+            for size in about_equal(whole.len()) {
+                end += size;
+                if end >= real + stamp::LENGTH {
+                    frame.stamped_from = frame.stamped_from.min(frame.payloads.len());
+                }
+                frame.payloads.push(whole[end - size..end].to_vec());
+            }
+        }
+        // Filler data (ITU-T H.264 section 7.3.2.7): ff bytes and the stop bit.
+        ClipCodec::H264 => {
+            for size in about_equal(bytes) {
+                let mut unit = vec![0xff; size.max(2)];
                 unit[0] = 12;
                 if let Some(last) = unit.last_mut() {
                     *last = 0x80;
                 }
-                unit
+                frame.payloads.push(unit);
             }
-        });
+        }
     }
+}
+
+/// The sizes of a frame's packets as libwebrtc cuts them: as few as possible, equal but for one byte, the smaller ones first.
+fn about_equal(bytes: usize) -> impl Iterator<Item = usize> {
+    let count = bytes.div_ceil(MAX_PAYLOAD);
+    let larger = bytes % count.max(1);
+    (0..count).map(move |n| bytes / count + usize::from(n >= count - larger))
 }
 
 /// A VP8 payload with a descriptor of ours: picture id of 15 bits, start of partition in a frame's first packet.
@@ -204,7 +230,14 @@ mod tests {
             assert!(filled.video.iter().flat_map(|f| &f.payloads).all(|p| !p.is_empty() && p.len() <= 1250));
             // What was there is still there, in front.
             for (before, after) in bare.video.iter().zip(&filled.video) {
-                assert!(after.payloads.starts_with(&before.payloads));
+                assert!(after.payloads.concat().starts_with(&before.payloads.concat()));
+                assert!(after.stamped_from < after.payloads.len(), "there is room for stamps");
+                for payload in &after.payloads[after.stamped_from..] {
+                    let filling = &payload[payload.len() - stamp::LENGTH - 1..payload.len() - 1];
+                    assert!(filling.iter().all(|b| *b == if codec == ClipCodec::Vp8 { 0 } else { 0xff }));
+                }
+                let sizes = || after.payloads[after.stamped_from..].iter().map(Vec::len);
+                assert!(sizes().is_sorted() && sizes().max() <= sizes().min().map(|least| least + 1));
             }
             let first = &filled.video[0].payloads;
             let keys = match codec {

@@ -33,6 +33,8 @@ enum Command {
 /// What one thread knows at one moment.
 pub(crate) struct Snapshot {
     pub(crate) viewers: Vec<Figures>,
+    /// What the server has added to packets, since the snapshot before.
+    pub(crate) latencies: Vec<Duration>,
     /// Processor time of the thread since it started.
     pub(crate) cpu: Duration,
     pub(crate) at: Instant,
@@ -158,10 +160,11 @@ impl Carrier {
                     // What has come is counted, whether it was announced yet or not: a window has sharp ends.
                     self.viewers.iter_mut().for_each(|viewer| viewer.handle_readable(at, batch));
                     let viewers = self.viewers.iter().map(|viewer| viewer.figures(at)).collect();
+                    let latencies = self.viewers.iter_mut().flat_map(Viewer::take_latencies).collect();
                     let spent = clock_gettime(ClockId::ThreadCPUTime);
                     let cpu = Duration::try_from(spent).unwrap_or_default();
                     // Whoever asked may have given up.
-                    let _gone = reply.send(Snapshot { viewers, cpu, at }).is_err();
+                    let _gone = reply.send(Snapshot { viewers, latencies, cpu, at }).is_err();
                 }
                 Ok(Command::Close) => self.viewers.iter_mut().for_each(Viewer::close),
                 Err(mpsc::TryRecvError::Empty) => return true,

@@ -11,7 +11,7 @@
 //! whep.rs: ramp, hold, measure, delete  ->  endpoint.rs (HTTP)
 //!   driver.rs (threads, epoll)  ->  viewer.rs (socket)  ->  session.rs (one connection)
 //!                                     answer.rs, keying.rs, srtp.rs, keyframe.rs, counter.rs, rtcp.rs, twcc.rs
-//! whip.rs: one publisher  <-  clip.rs (a recorded stream in a loop)
+//! whip.rs: one publisher  <-  clip.rs (a recorded stream in a loop), stamp.rs (when a packet was sent)
 //! process.rs (/proc)  ->  report.rs (JSON, table)
 //! ```
 
@@ -30,6 +30,7 @@ mod rtp;
 mod session;
 mod socket;
 mod srtp;
+mod stamp;
 mod twcc;
 mod viewer;
 pub mod whep;

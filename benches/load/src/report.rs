@@ -53,6 +53,9 @@ pub struct StepReport {
     pub first_packet_ms: Option<Spread>,
     /// Request to the last packet of the first keyframe.
     pub first_keyframe_ms: Option<Spread>,
+    /// From just before the publisher sent a video packet to its arrival at a viewer's socket, while it was measured: what the server adds.
+    /// Only when `skywave bench whip` on the same machine publishes; one packet in 31 is asked.
+    pub latency_ms: Option<Spread>,
     /// The longest time without video (or without audio, when there is no video), of all viewers, while it was measured.
     pub longest_gap_ms: Option<Spread>,
     /// Media packets delivered while it was measured.
@@ -69,6 +72,9 @@ pub struct StepReport {
     pub reordered: u64,
     /// Retransmissions and padding.
     pub repair_packets: u64,
+    /// Video packets, in order of sequence numbers, whose timestamp is earlier than that of the packet before, since the first viewer
+    /// joined: B-frames, which WebRTC players do not expect, or a clock that was set back.
+    pub timestamps_back: u64,
     /// Media packets delivered since the first viewer joined, in this step and before.
     pub total_packets: u64,
     /// Packets that never came since then.
@@ -178,6 +184,7 @@ impl StepReport {
             ("connected", &self.connected_ms),
             ("first packet", &self.first_packet_ms),
             ("first keyframe", &self.first_keyframe_ms),
+            ("latency", &self.latency_ms),
             ("longest gap", &self.longest_gap_ms),
         ] {
             lines.push(match spread {
@@ -190,6 +197,9 @@ impl StepReport {
         }
         if let Some(server) = &self.server {
             lines.push(server.line());
+        }
+        if self.timestamps_back > 0 {
+            lines.push(format!("  timestamps step back {} times: B-frames?", self.timestamps_back));
         }
         let threads: Vec<_> = self.tool.threads_percent.iter().map(|p| format!("{p:.0} %")).collect();
         let machine = self.tool.machine_percent.map_or_else(|| "-".to_owned(), |p| format!("{p:.0} %"));
@@ -248,6 +258,7 @@ mod tests {
             connected_ms: None,
             first_packet_ms: None,
             first_keyframe_ms: None,
+            latency_ms: Spread::of([Duration::from_micros(700)]),
             longest_gap_ms: None,
             packets: 1700,
             bytes: 2_000_000,
@@ -256,6 +267,7 @@ mod tests {
             duplicates: 0,
             reordered: 0,
             repair_packets: 0,
+            timestamps_back: 4,
             total_packets: 1800,
             total_lost: 17,
             mbit_per_s: 1.6,
@@ -283,6 +295,7 @@ mod tests {
         assert_eq!(read["failures"]["404 Not Found"], 1);
         assert_eq!(read["server"]["cpu_us_per_packet"], 294.117);
         assert_eq!(read["answer_ms"]["p95"], 5.0);
+        assert_eq!(read["latency_ms"]["p99"], 0.7);
         assert!(read["connected_ms"].is_null());
         assert_eq!(read["limits"].as_array().unwrap().len(), 3);
     }
@@ -297,11 +310,16 @@ mod tests {
             "{table}"
         );
         assert!(
+            table.contains("  latency                0.7       0.7       0.7       0.7       1\n"),
+            "{table}"
+        );
+        assert!(
             table.contains("  connected                -         -         -         -       0\n"),
             "{table}"
         );
         assert!(table.contains("294.12 us per packet; 20.0 MB RSS, 100.0 KiB a viewer"), "{table}");
         assert!(table.contains("  failed: 1 x 404 Not Found\n"), "{table}");
+        assert!(table.contains("  timestamps step back 4 times: B-frames?\n"), "{table}");
         assert_eq!(table.matches("LIMIT: ").count(), 3, "{table}");
     }
 

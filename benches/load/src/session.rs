@@ -12,6 +12,7 @@ use crate::rtcp::Compound;
 use crate::rtp::{Header, Kind, kind};
 use crate::socket::ViewerSocket;
 use crate::srtp::Srtp;
+use crate::stamp;
 use crate::twcc::ArrivalLog;
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,10 @@ const PICTURE_PATIENCE: Duration = Duration::from_millis(300);
 const GENEROUS_BITS_PER_SECOND: u64 = 50_000_000;
 /// The engine is asked again no sooner, so that no answer of its can make a thread spin.
 const ENGINE_GRAIN: Duration = Duration::from_millis(1);
+/// Of so many video packets one is opened and asked when it was sent. A prime: all places within frames get their turn.
+const STAMP_SAMPLING: u32 = 31;
+/// Latencies kept at the most: ten minutes of a usual stream.
+const MAX_LATENCIES: usize = 4_096;
 /// First byte of DTLS (RFC 7983 section 7).
 const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
 
@@ -72,6 +77,8 @@ pub(crate) struct Figures {
     pub(crate) video_agreed: bool,
     /// Media packets, all sources together.
     pub(crate) packets: Totals,
+    /// Pictures that came after one that is shown later.
+    pub(crate) steps_back: u64,
     /// UDP payload of the media packets.
     pub(crate) bytes: u64,
     /// Retransmissions and padding.
@@ -84,6 +91,20 @@ struct Source {
     ssrc: u32,
     codec: Codec,
     counter: SourceCounter,
+    /// Extended sequence number and timestamp of the newest packet.
+    newest: (u64, u32),
+    /// Packets in order whose timestamp was earlier than that of the packet before.
+    steps_back: u64,
+}
+
+impl Source {
+    fn note_order(&mut self, extended: u64, timestamp: u32) {
+        let (newest, before) = self.newest;
+        if extended > newest {
+            self.steps_back += u64::from(timestamp.wrapping_sub(before).cast_signed() < 0);
+            self.newest = (extended, timestamp);
+        }
+    }
 }
 
 /// The search for the first keyframe.
@@ -121,6 +142,10 @@ pub(crate) struct Session {
     last_video: Option<Instant>,
     last_audio: Option<Instant>,
     longest_gap: Duration,
+    /// Video packets until the next one is asked when it was sent.
+    until_stamp: u32,
+    /// What the server added to those that told, since it was last asked.
+    latencies: Vec<Duration>,
     engine_due: Instant,
     report_due: Option<Instant>,
     feedback_due: Option<Instant>,
@@ -150,6 +175,8 @@ impl Session {
             last_video: None,
             last_audio: None,
             longest_gap: Duration::ZERO,
+            until_stamp: id as u32 % STAMP_SAMPLING,
+            latencies: Vec::new(),
             engine_due: now,
             report_due: None,
             feedback_due: None,
@@ -190,16 +217,17 @@ impl Session {
         Some(others.into_iter().flatten().fold(self.engine_due, Instant::min))
     }
 
-    /// Takes one datagram.
+    /// Takes one datagram. `arrival`: by the wall clock, where the kernel tells.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
         source: SocketAddr,
+        arrival: Option<Duration>,
         datagram: &[u8],
         out: &ViewerSocket,
     ) {
         match kind(datagram) {
-            Kind::Rtp => self.handle_rtp(now, datagram),
+            Kind::Rtp => self.handle_rtp(now, arrival, datagram),
             Kind::Connection if self.broken.is_none() => {
                 match Receive::new(Protocol::Udp, source, self.local, datagram) {
                     Ok(receive) => self.drive(Input::Receive(now, receive), now, out),
@@ -288,7 +316,7 @@ impl Session {
     }
 
     /// The path of every media packet.
-    fn handle_rtp(&mut self, now: Instant, packet: &[u8]) {
+    fn handle_rtp(&mut self, now: Instant, arrival: Option<Duration>, packet: &[u8]) {
         let Some(header) = Header::read(packet) else { return };
         let since = now.saturating_duration_since(self.posted);
         if let Some(id) = self.transport_sequence
@@ -307,12 +335,18 @@ impl Session {
         let extended = if let Some(source) = self.sources.iter_mut().find(|s| s.ssrc == header.ssrc) {
             source.codec = codec;
             source.counter.handle_arrival(header.timestamp, since);
-            source.counter.handle_packet(header.sequence)
+            let extended = source.counter.handle_packet(header.sequence);
+            if let Some(extended) = extended {
+                source.note_order(extended, header.timestamp);
+            }
+            extended
         } else {
             let mut counter = SourceCounter::new(header.sequence, clock_rate_hz);
             counter.handle_arrival(header.timestamp, since);
-            self.sources.push(Source { ssrc: header.ssrc, codec, counter });
-            Some((1 << 16) + u64::from(header.sequence))
+            let extended = (1 << 16) + u64::from(header.sequence);
+            let newest = (extended, header.timestamp);
+            self.sources.push(Source { ssrc: header.ssrc, codec, counter, newest, steps_back: 0 });
+            Some(extended)
         };
         if !codec.is_video() {
             note_gap(
@@ -325,23 +359,37 @@ impl Session {
             return;
         }
         note_gap(&mut self.last_video, now, self.window_begin, &mut self.longest_gap, true);
-        if !matches!(self.picture, Picture::Seen)
-            && let Some(extended) = extended
-        {
+        let Some(extended) = extended else { return };
+        if !matches!(self.picture, Picture::Seen) {
             self.seek_picture(codec, &header, packet, extended, since);
         }
+        if self.until_stamp > 0 {
+            self.until_stamp -= 1;
+        } else if self.latencies.len() < MAX_LATENCIES {
+            self.until_stamp = STAMP_SAMPLING - 1;
+            let payload = self.open(&header, packet, extended);
+            // A socket that is read datagram by datagram does not tell; then this wake-up's own delay is in the figure.
+            let arrival = arrival.unwrap_or_else(stamp::now);
+            self.latencies.extend(payload.and_then(|payload| stamp::age(&payload, arrival)));
+        }
+    }
+
+    /// The payload of a media packet.
+    fn open(&mut self, header: &Header, packet: &[u8], extended: u64) -> Option<Vec<u8>> {
+        // The counter's first cycle is number 1, SRTP's is 0 (RFC 3711 section 3.3.1).
+        let rollover = u32::try_from(extended >> 16).ok()?.checked_sub(1)?;
+        self.srtp.as_mut()?.open_rtp(header, packet, rollover)
+    }
+
+    /// Hands over what the server has added to packets since the last call.
+    pub(crate) fn take_latencies(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.latencies)
     }
 
     /// Looks for the first keyframe, and for its end.
     fn seek_picture(&mut self, codec: Codec, header: &Header, packet: &[u8], extended: u64, since: Duration) {
         if let Picture::Sought = self.picture {
-            // The counter's first cycle is number 1, SRTP's is 0 (RFC 3711 section 3.3.1).
-            let rollover = u32::try_from(extended >> 16).ok().and_then(|cycles| cycles.checked_sub(1));
-            let payload = self
-                .srtp
-                .as_mut()
-                .zip(rollover)
-                .and_then(|(srtp, rollover)| srtp.open_rtp(header, packet, rollover));
+            let payload = self.open(header, packet, extended);
             if payload.is_some_and(|payload| begins_keyframe(codec, &payload)) {
                 self.picture = Picture::Begun(header.timestamp);
             }
@@ -417,6 +465,7 @@ impl Session {
             broken: self.broken.clone(),
             video_agreed: self.payloads.iter().any(|(_, codec, _)| codec.is_video()),
             packets,
+            steps_back: self.sources.iter().filter(|s| s.codec.is_video()).map(|s| s.steps_back).sum(),
             bytes: self.bytes,
             repair_packets: self.repair_packets,
             longest_gap: self.longest_gap.max(open_gap),
@@ -429,5 +478,27 @@ fn note_gap(last: &mut Option<Instant>, now: Instant, begin: Instant, longest: &
     let before = last.replace(now).unwrap_or(begin).max(begin);
     if counts {
         *longest = (*longest).max(now.saturating_duration_since(before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps_back(packets: &[(u64, u32)]) -> u64 {
+        let counter = SourceCounter::new(1, 90_000);
+        let mut source = Source { ssrc: 1, codec: Codec::H264, counter, newest: packets[0], steps_back: 0 };
+        packets.iter().for_each(|(extended, timestamp)| source.note_order(*extended, *timestamp));
+        source.steps_back
+    }
+
+    #[test]
+    fn b_frames_step_back_and_late_packets_and_wraps_do_not() {
+        // In the order of decoding: I P B B P, each of two packets.
+        let frames = [0, 9, 3, 6, 18];
+        let packets: Vec<_> = (0..10).map(|n| (n, frames[n as usize / 2] * 1_000)).collect();
+        assert_eq!(steps_back(&packets), 1);
+        assert_eq!(steps_back(&[(1, 0), (3, 2_000), (2, 1_000), (4, 3_000)]), 0, "one was late");
+        assert_eq!(steps_back(&[(1, u32::MAX - 5), (2, 10), (3, 20)]), 0, "the clock wrapped");
     }
 }

@@ -4,6 +4,7 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 /// One read may bring up to 64 KiB when the kernel joins datagrams of one flow (GRO).
 const BUFFER: usize = 64 * 1024;
@@ -64,12 +65,16 @@ impl ViewerSocket {
         }
     }
 
-    /// Hands every waiting datagram with its source to `take`.
-    pub(crate) fn read(&self, batch: &mut Batch, mut take: impl FnMut(SocketAddr, &[u8])) -> io::Result<()> {
+    /// Hands every waiting datagram with its source to `take`, and the time of its arrival (since 1970) where the kernel tells.
+    pub(crate) fn read(
+        &self,
+        batch: &mut Batch,
+        mut take: impl FnMut(SocketAddr, Option<Duration>, &[u8]),
+    ) -> io::Result<()> {
         let Some(state) = &self.batched else {
             loop {
                 match self.socket.recv_from(&mut batch.storage[..BUFFER]) {
-                    Ok((length, source)) => take(source, &batch.storage[..length]),
+                    Ok((length, source)) => take(source, None, &batch.storage[..length]),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                     Err(error) if is_passing(&error) => {}
                     Err(error) => return Err(error),
@@ -88,7 +93,7 @@ impl ViewerSocket {
             };
             for (meta, buffer) in batch.meta.iter().zip(batch.storage.chunks_exact(BUFFER)).take(filled) {
                 for datagram in buffer[..meta.len.min(BUFFER)].chunks(meta.stride.max(1)) {
-                    take(meta.addr, datagram);
+                    take(meta.addr, meta.timestamp, datagram);
                 }
             }
             // A read that was not filled emptied the socket: what comes later is announced again (edge triggered).

@@ -74,8 +74,8 @@ impl Viewer {
     /// Reads all that waits on the socket.
     pub(crate) fn handle_readable(&mut self, now: Instant, batch: &mut Batch) {
         let Self { socket, session, .. } = self;
-        let read = socket.read(batch, |source, datagram| {
-            session.handle_datagram(now, source, datagram, socket);
+        let read = socket.read(batch, |source, arrival, datagram| {
+            session.handle_datagram(now, source, arrival, datagram, socket);
         });
         if let Err(error) = read {
             session.handle_socket_error(&error);
@@ -100,6 +100,11 @@ impl Viewer {
     /// Begins the window in which the longest gap is sought.
     pub(crate) const fn begin_window(&mut self, now: Instant) {
         self.session.begin_window(now);
+    }
+
+    /// Hands over what the server has added to packets since the last call.
+    pub(crate) fn take_latencies(&mut self) -> Vec<Duration> {
+        self.session.take_latencies()
     }
 
     /// The figures so far.

@@ -6,6 +6,7 @@
 use crate::clip::{AUDIO_FRAME_48K, Clip, ClipCodec, ClipError, vp8_payload};
 use crate::endpoint::{Endpoint, RequestError, TargetError};
 use crate::socket::local_address;
+use crate::stamp;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ use tokio::net::UdpSocket;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Keyframe requests are counted in windows of this length.
 const REQUEST_WINDOW: Duration = Duration::from_secs(1);
+/// Times of keyframe requests that are reported at the most.
+const MAX_REQUEST_TIMES: usize = 1_000;
 /// Packets kept for retransmission: a second of 10 Mbit/s.
 const SEND_BUFFER: usize = 1_000;
 
@@ -60,9 +63,38 @@ pub struct WhipReport {
     /// PLI and FIR that came.
     pub keyframe_requests: u64,
     /// Most of them within any one second.
-    pub most_requests_in_a_second: usize,
+    pub keyframe_requests_peak_per_s: usize,
+    /// The shortest time between two of them, in milliseconds: the way here makes some late, so a server that waits a second before it asks
+    /// again is seen to wait a little less.
+    pub least_between_requests_ms: Option<f64>,
+    /// When they came, in seconds on air; the first 1,000.
+    pub keyframe_requests_at_s: Vec<f64>,
     /// Session deleted at the end; says why when not.
     pub not_deleted: Option<String>,
+}
+
+impl WhipReport {
+    /// The report as one line of JSON.
+    ///
+    /// # Errors
+    /// None in practice: all fields have a JSON form.
+    pub fn json_line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// The report for people, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!(
+            "published for {:.1} s: {} packets, {} pictures, {:.2} Mbit/s of video; {} keyframe requests, at most {} in a second",
+            self.on_air_s,
+            self.packets,
+            self.frames,
+            self.video_mbit_per_s,
+            self.keyframe_requests,
+            self.keyframe_requests_peak_per_s
+        )
+    }
 }
 
 /// Why nothing, or nothing more, is published.
@@ -170,6 +202,8 @@ struct Publisher {
     /// Requests of the last [`REQUEST_WINDOW`].
     requests: VecDeque<Instant>,
     most_requests: usize,
+    least_between_requests: Option<Duration>,
+    request_times: Vec<Instant>,
     counts: Counts,
     broken: Option<&'static str>,
 }
@@ -218,6 +252,8 @@ impl Publisher {
             keyframe_wanted: false,
             requests: VecDeque::new(),
             most_requests: 0,
+            least_between_requests: None,
+            request_times: Vec::new(),
             counts: Counts::default(),
             broken: None,
         };
@@ -308,6 +344,14 @@ impl Publisher {
     fn note_request(&mut self, now: Instant) {
         self.keyframe_wanted = true;
         self.counts.keyframe_requests += 1;
+        if let Some(before) = self.requests.back() {
+            let between = now.duration_since(*before);
+            let least = self.least_between_requests.map_or(between, |least| least.min(between));
+            self.least_between_requests = Some(least);
+        }
+        if self.request_times.len() < MAX_REQUEST_TIMES {
+            self.request_times.push(now);
+        }
         self.requests.push_back(now);
         while self.requests.front().is_some_and(|first| now.duration_since(*first) >= REQUEST_WINDOW) {
             self.requests.pop_front();
@@ -323,13 +367,17 @@ impl Publisher {
                 self.video.at = 0;
             }
             let frame = &self.clip.video[self.video.at];
-            let (count, duration) = (frame.payloads.len(), frame.duration_90k);
+            let (count, duration, stamped_from) =
+                (frame.payloads.len(), frame.duration_90k, frame.stamped_from);
             for n in 0..count {
                 let content = &self.clip.video[self.video.at].payloads[n];
-                let payload = match self.clip.codec {
-                    ClipCodec::Vp8 => vp8_payload(content, n == 0, self.picture_id),
-                    ClipCodec::H264 => content.clone(),
+                let (mut payload, behind) = match self.clip.codec {
+                    ClipCodec::Vp8 => (vp8_payload(content, n == 0, self.picture_id), 0),
+                    ClipCodec::H264 => (content.clone(), 1),
                 };
+                if n >= stamped_from {
+                    stamp::write(&mut payload, behind, stamp::now());
+                }
                 self.counts.video_bytes += payload.len() as u64;
                 write(&mut self.rtc, &mut self.video, now, n + 1 == count, payload)?;
                 self.counts.packets += 1;
@@ -364,7 +412,13 @@ impl Publisher {
             frames: self.counts.frames,
             keyframes_on_request: self.counts.keyframes_on_request,
             keyframe_requests: self.counts.keyframe_requests,
-            most_requests_in_a_second: self.most_requests,
+            keyframe_requests_peak_per_s: self.most_requests,
+            least_between_requests_ms: self.least_between_requests.map(|least| least.as_secs_f64() * 1e3),
+            keyframe_requests_at_s: self
+                .request_times
+                .iter()
+                .map(|at| at.saturating_duration_since(connected).as_secs_f64())
+                .collect(),
             not_deleted,
         }
     }

@@ -233,10 +233,7 @@ impl OutputPlanner {
         if frame.keyframe && !playable(format) {
             return Some(PlanReason::Profile);
         }
-        if frame.pts != frame.dts || has_b_slice(&frame.data) {
-            return Some(PlanReason::BFrames);
-        }
-        None
+        is_reordered(frame).then_some(PlanReason::BFrames)
     }
 
     fn give_up(&mut self, format: &Format, reason: PlanReason) {
@@ -295,6 +292,36 @@ impl Pinned {
             }
         }
     }
+}
+
+/// Watches whether a publisher's pictures come in another order than they are shown. WebRTC receivers show pictures in the order in
+/// which they come: such video stutters there or is refused, so those viewers need it encoded anew.
+///
+/// One for each publisher, whatever is planned for the outputs: B-frames also come with video that is encoded for other reasons.
+#[derive(Debug, Default)]
+pub struct OrderWatch {
+    reordered: bool,
+    news: bool,
+}
+
+impl OrderWatch {
+    /// Looks at a frame of the source.
+    pub fn handle_frame(&mut self, frame: &Frame) {
+        let h264 = matches!(&*frame.format, Format::Video(format) if format.codec == Codec::H264);
+        if h264 && !self.reordered && is_reordered(frame) {
+            (self.reordered, self.news) = (true, true);
+        }
+    }
+
+    /// True once: when the first frame out of order has come.
+    pub const fn poll_reordered(&mut self) -> bool {
+        std::mem::replace(&mut self.news, false)
+    }
+}
+
+/// Whether an H.264 frame has B-slices, or is shown at another time than it is decoded.
+fn is_reordered(frame: &Frame) -> bool {
+    frame.pts != frame.dts || has_b_slice(&frame.data)
 }
 
 /// The first multiple of `segment` after `pts`, in nanoseconds.

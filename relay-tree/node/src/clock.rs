@@ -2,7 +2,7 @@
 
 use rustix::time::{ClockId, clock_gettime};
 use skywave_media::time::Mono;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// This moment on `CLOCK_MONOTONIC`.
 pub fn now() -> Mono {
@@ -10,6 +10,18 @@ pub fn now() -> Mono {
     let secs = u64::try_from(t.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(t.tv_nsec).unwrap_or(0);
     Mono::from_nanos(secs.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// Seconds from the epoch of NTP (1900) to that of Unix (1970); RFC 3550 section 4.
+const NTP_TO_UNIX: u64 = 2_208_988_800;
+
+/// A moment of the wall clock as NTP writes it (RFC 5905 section 6): 32.32 fixed point since 1900. The counter of its era, 32 bits of
+/// seconds, wraps in 2036. `None` before 1970.
+pub(crate) fn ntp(time: SystemTime) -> Option<u64> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    let seconds = since.as_secs().checked_add(NTP_TO_UNIX)?;
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    Some((seconds & 0xffff_ffff) << 32 | fraction)
 }
 
 /// Ties `Instant` (opaque, but the same clock on Linux) to [`Mono`].
@@ -61,6 +73,13 @@ mod tests {
             let earlier = pair.mono - offset.min(Duration::from_millis(5));
             assert_eq!(pair.mono(pair.instant(earlier)), earlier);
         }
+    }
+
+    #[test]
+    fn a_wall_clock_becomes_an_ntp_timestamp() {
+        let noon = UNIX_EPOCH + Duration::new(1_700_000_000, 500_000_000);
+        assert_eq!(ntp(noon), Some((3_908_988_800 << 32) | 0x8000_0000));
+        assert_eq!(ntp(UNIX_EPOCH - Duration::from_secs(1)), None);
     }
 
     #[test]

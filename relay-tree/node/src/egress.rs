@@ -15,6 +15,8 @@ const MAX_RUN_BYTES: usize = 62_000;
 const RTP_HEADER: usize = 12;
 /// RTP version 2 in the first octet.
 const VERSION_2: u8 = 0x80;
+/// The padding bit.
+const PADDING: u8 = 0x20;
 /// The extension bit.
 const EXTENSION: u8 = 0x10;
 /// The profile of one-byte header extensions (RFC 8285 section 4.2).
@@ -35,6 +37,8 @@ pub(crate) struct Outbound<'a> {
     /// Comes before the payload: the original sequence number of a retransmission (RFC 4588 section 4).
     pub(crate) prefix: &'a [u8],
     pub(crate) payload: &'a [u8],
+    /// Bytes of padding behind the payload (RFC 3550 section 5.1).
+    pub(crate) padding: u8,
     /// What differs between this viewer's payload and everybody's: picture numbers.
     pub(crate) picture: Option<(PictureFields, OutPacket)>,
 }
@@ -72,7 +76,8 @@ impl Egress {
         path: Path,
         wire: &mut Wire,
     ) -> usize {
-        let most = RTP_HEADER + MAX_EXTENSIONS + packet.prefix.len() + packet.payload.len() + MAX_OVERHEAD;
+        let payload = packet.prefix.len() + packet.payload.len() + usize::from(packet.padding);
+        let most = RTP_HEADER + MAX_EXTENSIONS + payload + MAX_OVERHEAD;
         if self.complete || self.packets >= wire.max_run(path) || self.buffer.len() + most > MAX_RUN_BYTES {
             self.flush(path, wire);
         }
@@ -113,7 +118,8 @@ impl Egress {
 fn write_packet(buffer: &mut Vec<u8>, packet: &Outbound<'_>) -> usize {
     let start = buffer.len();
     let extended = packet.extensions.mid.is_some() || packet.extensions.send_time.is_some();
-    buffer.push(VERSION_2 | if extended { EXTENSION } else { 0 });
+    let padded = if packet.padding > 0 { PADDING } else { 0 };
+    buffer.push(VERSION_2 | padded | if extended { EXTENSION } else { 0 });
     buffer.push(packet.payload_type | if packet.marker { 0x80 } else { 0 });
     buffer.extend_from_slice(&(packet.index as u16).to_be_bytes());
     buffer.extend_from_slice(&packet.timestamp.to_be_bytes());
@@ -127,6 +133,11 @@ fn write_packet(buffer: &mut Vec<u8>, packet: &Outbound<'_>) -> usize {
     buffer.extend_from_slice(packet.payload);
     if let Some((fields, out)) = packet.picture {
         out.write_picture(fields, &mut buffer[payload..]);
+    }
+    if packet.padding > 0 {
+        // The last octet tells how many there are, itself included.
+        buffer.resize(buffer.len() + usize::from(packet.padding) - 1, 0);
+        buffer.push(packet.padding);
     }
     header
 }
@@ -166,6 +177,7 @@ mod tests {
             extensions,
             prefix: &[],
             payload,
+            padding: 0,
             picture: None,
         }
     }
@@ -176,6 +188,17 @@ mod tests {
         let header = write_packet(&mut buffer, &packet(&[1, 2, 3], Extensions::default()));
         assert_eq!(header, 12);
         assert_eq!(buffer, [0x80, 0xe0, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2, 3]);
+    }
+
+    #[test]
+    fn padding_is_counted_in_its_last_octet() {
+        for (padding, tail) in [(1, &[1][..]), (4, &[0, 0, 0, 4])] {
+            let mut buffer = Vec::new();
+            let padded = Outbound { padding, ..packet(&[1, 2, 3], Extensions::default()) };
+            assert_eq!(write_packet(&mut buffer, &padded), 12);
+            assert_eq!(buffer[0], 0xa0);
+            assert_eq!(buffer[12..], [&[1, 2, 3], tail].concat());
+        }
     }
 
     #[test]

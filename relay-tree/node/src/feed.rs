@@ -49,6 +49,9 @@ pub(crate) struct FeedPacket {
     pub(crate) keyframe: bool,
     pub(crate) picture: Option<PictureFields>,
     pub(crate) arrival: Mono,
+    /// Bytes of RTP padding that make it as long as its neighbours ([`crate::runs`]); none in the history, and none on the way between
+    /// threads.
+    pub(crate) padding: u8,
     pub(crate) payload: Bytes,
 }
 
@@ -83,6 +86,8 @@ pub(crate) enum FeedItem {
     Anchor(SourceId, Anchor),
     /// A publisher's sources are over: all but these.
     Only(Vec<SourceId>),
+    /// Whether the rendition stands in for the published pictures: viewers must not be sent those as they are.
+    StandIn(bool),
 }
 
 /// The history of one source.
@@ -184,8 +189,8 @@ impl FeedSource {
         (young && small && kept).then_some(Start { first: gop.first, live_timestamp: live.timestamp })
     }
 
-    /// Everything that another thread needs to go on from here.
-    pub(crate) fn history(&self, now: Mono) -> Vec<FeedItem> {
+    /// What another thread needs of it to go on from here.
+    fn history(&self, now: Mono) -> Vec<FeedItem> {
         let mut items = vec![FeedItem::Source(Arc::clone(&self.info))];
         items.extend(self.anchor.map(|anchor| FeedItem::Anchor(self.info.id, anchor)));
         if let (Some(start), Some(newest)) = (self.start(now), self.newest) {
@@ -223,7 +228,9 @@ impl Meter {
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     all: Vec<FeedSource>,
-    /// Grows whenever a source comes or goes.
+    /// The rendition stands in for the published pictures.
+    stand_in: bool,
+    /// Grows whenever there is something else to choose from.
     version: u32,
 }
 
@@ -256,7 +263,13 @@ impl Sources {
             }
             FeedItem::Only(kept) => {
                 self.all.retain(|s| kept.contains(&s.info.id));
+                self.stand_in = false;
                 self.version += 1;
+                None
+            }
+            FeedItem::StandIn(stand_in) => {
+                self.version += u32::from(self.stand_in != stand_in);
+                self.stand_in = stand_in;
                 None
             }
         }
@@ -270,7 +283,19 @@ impl Sources {
         self.all.iter()
     }
 
-    /// Grows whenever a source comes or goes.
+    /// Everything that another thread needs to go on from here.
+    pub(crate) fn history(&self, now: Mono) -> Vec<FeedItem> {
+        let mut items: Vec<FeedItem> = self.iter().flat_map(|source| source.history(now)).collect();
+        items.push(FeedItem::StandIn(self.stand_in));
+        items
+    }
+
+    /// Whether viewers get the rendition in place of the published pictures.
+    pub(crate) const fn stand_in(&self) -> bool {
+        self.stand_in
+    }
+
+    /// Grows whenever there is something else to choose from.
     pub(crate) const fn version(&self) -> u32 {
         self.version
     }
@@ -297,6 +322,7 @@ mod tests {
             keyframe,
             picture: None,
             arrival: Mono::from_millis(at_ms),
+            padding: 0,
             payload: Bytes::from_static(&[0; 1_000]),
         }
     }

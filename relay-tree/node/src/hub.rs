@@ -39,6 +39,8 @@ pub(crate) struct Broadcast {
     publisher: AtomicU64,
     /// The thread of the publisher, which keeps the history that other threads start from.
     home: AtomicUsize,
+    /// It is over for good: its name may stand for another one by now.
+    ended: AtomicBool,
     /// Viewers that are connected.
     viewers: AtomicUsize,
     /// Viewers' sessions, connected or on their way.
@@ -81,6 +83,7 @@ impl Hub {
 
     /// A publisher on `thread` has connected: it feeds the broadcast from now on. Gives the broadcast and the publisher's number.
     pub(crate) fn begin(&self, name: &str, thread: usize) -> (Arc<Broadcast>, u64) {
+        let publisher = self.next_publisher.fetch_add(1, Ordering::Relaxed);
         let broadcast = {
             let mut broadcasts = lock(&self.broadcasts);
             let entry = broadcasts.entry(name.to_owned()).or_insert_with(|| {
@@ -90,10 +93,10 @@ impl Hub {
                     Arc::clone(&self.ports),
                 ))
             });
+            // Under the lock: a broadcast that is being ended must not be taken over, and one that was must not be ended.
+            entry.take_over(publisher, thread);
             Arc::clone(entry)
         };
-        let publisher = self.next_publisher.fetch_add(1, Ordering::Relaxed);
-        broadcast.take_over(publisher, thread);
         self.begun.send_modify(|n| *n += 1);
         (broadcast, publisher)
     }
@@ -113,6 +116,8 @@ impl Hub {
             }
         };
         if let Some(broadcast) = ended {
+            // Before the threads are told: who then finds it unset has let its viewer in early enough for them to end it.
+            broadcast.ended.store(true, Ordering::SeqCst);
             for port in &*self.ports {
                 port.send(Command::EndBroadcast(Arc::clone(&broadcast)));
             }
@@ -143,6 +148,7 @@ impl Broadcast {
             ports,
             publisher: AtomicU64::new(0),
             home: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
             viewers: AtomicUsize::new(0),
             places: AtomicUsize::new(0),
             next_source: AtomicU32::new(1),
@@ -161,6 +167,11 @@ impl Broadcast {
     /// Whether this publisher's packets count.
     pub(crate) fn is_fed_by(&self, publisher: u64) -> bool {
         self.publisher.load(Ordering::Acquire) == publisher
+    }
+
+    /// Whether it is over for good.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// The number of the publisher that feeds it; 0 for none.

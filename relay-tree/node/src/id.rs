@@ -7,7 +7,9 @@ use std::str::FromStr;
 /// Random bytes in a session's name: as much as in a key, because knowing the name is the right to end the session.
 const BYTES: usize = 16;
 
-/// One WHIP (later: WHEP) session. 128 random bits as 32 hex digits: unguessable and safe in a URL.
+/// One WHIP or WHEP session. 128 random bits as 32 hex digits: unguessable and safe in a URL.
+///
+/// The name is a key, so it cannot be displayed: [`SessionId::as_str`] is for URLs, [`SessionId::short`] for logs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(String);
 
@@ -32,12 +34,6 @@ pub(crate) fn random_hex(bytes: usize) -> String {
     let mut raw = vec![0; bytes];
     rand::rngs::OsRng.try_fill_bytes(&mut raw).expect("the kernel hands out random bytes");
     raw.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl fmt::Debug for SessionId {
@@ -70,11 +66,17 @@ mod tests {
     #[test]
     fn names_are_their_own_text_and_nothing_else_is_a_name() {
         let id = SessionId::random();
-        assert_eq!(id.to_string().parse(), Ok(id.clone()));
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
         assert_ne!(id, SessionId::random());
-        let upper = id.to_string().to_uppercase().replace(|c: char| c.is_ascii_digit(), "A");
-        for bad in ["", "x", &id.as_str()[1..], &format!("{id}0"), &upper, "../../../../../../../../etc/pwd0"]
-        {
+        let upper = id.as_str().to_uppercase().replace(|c: char| c.is_ascii_digit(), "A");
+        for bad in [
+            "",
+            "x",
+            &id.as_str()[1..],
+            &format!("{}0", id.as_str()),
+            &upper,
+            "../../../../../../../../etc/pwd0",
+        ] {
             assert_eq!(bad.parse::<SessionId>(), Err(BadSessionId), "{bad}");
         }
     }

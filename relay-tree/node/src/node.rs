@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct Node {
     threads: Vec<ThreadHandle>,
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     sessions: Sessions,
     defaults: Arc<PeerDefaults>,
     /// `a=fingerprint` of the node's certificate.
@@ -161,6 +161,15 @@ impl Node {
     pub async fn watch(&self, request: WatchRequest) -> Result<WatchAnswer, WatchError> {
         let offer = offer::judge(&request.offer, self.max_offer_bytes, Role::Viewer)?;
         let broadcast = self.hub.find(&request.stream).ok_or(WatchError::NotOnAir)?;
+        self.let_in(&broadcast, offer).await
+    }
+
+    /// Makes a session of a viewer's offer. The broadcast may end meanwhile.
+    pub(crate) async fn let_in(
+        &self,
+        broadcast: &Arc<Broadcast>,
+        offer: Offer,
+    ) -> Result<WatchAnswer, WatchError> {
         let on_air = broadcast.video_codecs();
         let offer = offer.for_stream(&on_air)?;
         let id = SessionId::random();
@@ -175,7 +184,7 @@ impl Node {
         let answer = write_answer(&offer, self.local_side(&credentials, &thread.candidates, &sources));
         let opening = ViewerOpening {
             id: id.clone(),
-            broadcast: Arc::clone(&broadcast),
+            broadcast: Arc::clone(broadcast),
             credentials,
             sources,
             counters: thread.counters.clone(),
@@ -189,6 +198,11 @@ impl Node {
         let (ready, is_ready) = oneshot::channel();
         self.hand_over(&id, entry.thread, Command::Watch { viewer: Box::new(viewer), ready }, is_ready)
             .await?;
+        if broadcast.has_ended() {
+            // Its viewers were told while this one was on its way, and nobody will tell this one.
+            self.close(&id);
+            return Err(WatchError::NotOnAir);
+        }
         let tracks = describe(&offer);
         Ok(WatchAnswer { session: id, answer, etag: entry.etag, tracks })
     }

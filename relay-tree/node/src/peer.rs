@@ -3,20 +3,21 @@
 //! What belongs here: everything about one session that needs no socket. It follows str0m's rule: after each mutation
 //! [`Peer::drain`] polls until a timeout comes, before the next mutation.
 
+mod setup;
+
 use crate::clock::ClockPair;
-use crate::feed::{Anchor, FeedItem, FeedPacket, SourceInfo};
+use crate::feed::{Anchor, FeedItem, SourceInfo};
 use crate::hub::{Broadcast, Hub};
 use crate::id::SessionId;
 use crate::layers::{LayerChooser, Verdict};
 use crate::link::Arrival;
 use crate::offer::{Offer, OfferedTrack};
+use crate::origins::Origins;
 use crate::publisher::{CloseReason, PublisherEvent};
 use crate::socket::{Path, Via};
 use crate::stats::Counters;
 use bytes::Bytes;
 use relay_proto::continuity::SourceId;
-use relay_proto::inspect::inspect;
-use relay_proto::keyframe::KeyframeDemand;
 use skywave_media::codec::{Codec, TrackKind};
 use skywave_media::ingest::TrackId;
 use skywave_media::packet::{Packet, SenderReport};
@@ -26,19 +27,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use str0m::bwe::Bitrate;
 use str0m::config::{CryptoProvider, DtlsCert, Fingerprint};
-use str0m::format::FormatParams;
-use str0m::media::{Frequency, KeyframeRequestKind, MediaKind, Mid, SenderFeedback};
+use str0m::media::{KeyframeRequestKind, MediaKind, Mid, SenderFeedback};
 use str0m::net::{DatagramSend, Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, RtpHeader, RtpPacket, Ssrc};
-use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
+use str0m::rtp::{Extension, RtpHeader, RtpPacket, Ssrc};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 use tokio::sync::mpsc;
 
 /// How often a sender without transport-wide feedback is told its limit again: libwebrtc forgets a REMB after a while.
 const REMB_INTERVAL: Duration = Duration::from_secs(1);
 /// Sources that may be learnt by their payload type, per track, for a client that announces none.
 const MAX_GUESSED_SOURCES: u8 = 4;
-/// Seconds from the epoch of NTP (1900) to that of Unix (1970); RFC 3550 section 4.
-const NTP_TO_UNIX: u64 = 2_208_988_800;
 
 /// What all sessions of a node have in common.
 #[derive(Debug)]
@@ -114,7 +112,7 @@ pub(crate) struct Peer {
     pub(crate) publication: Option<(Arc<Broadcast>, u64)>,
     hub: Arc<Hub>,
     thread: usize,
-    origins: Vec<Origin>,
+    origins: Origins,
     /// What has come for viewers.
     items: Vec<FeedItem>,
     rtc: Rtc,
@@ -143,17 +141,6 @@ struct Track {
     guessed_sources: u8,
 }
 
-/// One source of the publisher, as viewers get it: a layer in one codec.
-struct Origin {
-    ssrc: u32,
-    track: usize,
-    info: Arc<SourceInfo>,
-    demand: KeyframeDemand,
-}
-
-/// Sources of one publisher; more are not handed to viewers.
-const MAX_ORIGINS: usize = 16;
-
 impl Peer {
     /// A session that answers `offer`.
     pub(crate) fn new(offer: &Offer, opening: Opening<'_>) -> Self {
@@ -161,7 +148,7 @@ impl Peer {
             opening;
         let now = Instant::now();
         let ufrag = credentials.ufrag.clone();
-        let mut rtc = rtc_config(offer, credentials, &defaults).build(now);
+        let mut rtc = setup::rtc_config(offer, credentials, &defaults).build(now);
         let transports: &[&str] = if tcp { &["udp", "tcp"] } else { &["udp"] };
         for (&addr, transport) in candidates.iter().flat_map(|a| transports.iter().map(move |t| (a, *t))) {
             match Candidate::host(addr, transport) {
@@ -187,7 +174,7 @@ impl Peer {
         if let Err(error) = direct.start_dtls(false) {
             end = Some(CloseReason::Failed { detail: error.to_string() });
         }
-        let remb = wants_remb(offer);
+        let remb = setup::wants_remb(offer);
         Self {
             id,
             stream,
@@ -195,11 +182,11 @@ impl Peer {
             publication: None,
             hub,
             thread,
-            origins: Vec::new(),
+            origins: Origins::default(),
             items: Vec::new(),
             rtc,
             tracks,
-            by_payload_type: payload_table(offer),
+            by_payload_type: setup::payload_table(offer),
             sink,
             counters,
             defaults,
@@ -219,8 +206,7 @@ impl Peer {
         } else {
             self.opened + self.defaults.connect_timeout
         };
-        let demanded = self.origins.iter().filter_map(|o| o.demand.poll_timeout()).min();
-        let demanded = demanded.map(|at| self.defaults.clock.instant(at));
+        let demanded = self.origins.poll_timeout().map(|at| self.defaults.clock.instant(at));
         [Some(deadline), self.remb_at, demanded].into_iter().flatten().fold(self.rtc_due, Instant::min)
     }
 
@@ -268,10 +254,7 @@ impl Peer {
             self.remb_at = Some(now + REMB_INTERVAL);
             self.tell_bitrate();
         }
-        let mono = self.defaults.clock.mono(now);
-        for origin in &mut self.origins {
-            origin.demand.handle_timeout(mono);
-        }
+        self.origins.handle_timeout(self.defaults.clock.mono(now));
         self.ask_for_keyframes();
         self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
     }
@@ -286,27 +269,20 @@ impl Peer {
 
     /// A viewer needs a keyframe of a source.
     pub(crate) fn demand(&mut self, source: SourceId, now: Instant, out: &mut Vec<Outgoing>) {
-        let Some(ssrc) = self.origins.iter().find(|o| o.info.id == source).map(|o| o.ssrc) else { return };
+        let Some(ssrc) = self.origins.ssrc_of(source) else { return };
         self.demand_ssrc(ssrc, now);
         self.mutate(now, out, |rtc| rtc.handle_input(Input::Timeout(now)));
     }
 
     fn demand_ssrc(&mut self, ssrc: u32, now: Instant) {
-        let mono = self.defaults.clock.mono(now);
-        // The newest of a source: it may have changed its codec.
-        if let Some(origin) = self.origins.iter_mut().rev().find(|o| o.ssrc == ssrc) {
-            origin.demand.handle_demand(mono);
-        }
+        self.origins.handle_demand(ssrc, self.defaults.clock.mono(now));
         self.ask_for_keyframes();
     }
 
     /// Sends the requests that are due.
     fn ask_for_keyframes(&mut self) {
-        for index in 0..self.origins.len() {
-            if self.origins[index].demand.poll_request() {
-                let (track, ssrc) = (self.origins[index].track, self.origins[index].ssrc);
-                self.ask_for_keyframe(track, ssrc);
-            }
+        while let Some((track, ssrc)) = self.origins.poll_request() {
+            self.ask_for_keyframe(track, ssrc);
         }
     }
 
@@ -449,8 +425,8 @@ impl Peer {
 
     /// The source that a packet belongs to; a new one is announced.
     fn origin(&mut self, track: usize, codec: Codec, ssrc: Ssrc) -> Option<usize> {
-        let known = self.origins.iter().position(|o| o.ssrc == *ssrc && o.info.codec == codec);
-        if known.is_some() || self.origins.len() >= MAX_ORIGINS {
+        let known = self.origins.find(*ssrc, codec);
+        if known.is_some() || !self.origins.has_room() {
             return known;
         }
         let (broadcast, _) = self.publication.as_ref()?;
@@ -471,31 +447,14 @@ impl Peer {
             rendition: false,
         });
         self.items.push(FeedItem::Source(Arc::clone(&info)));
-        self.origins.push(Origin { ssrc: *ssrc, track, info, demand: KeyframeDemand::default() });
-        Some(self.origins.len() - 1)
+        Some(self.origins.begin(*ssrc, track, info))
     }
 
     /// Makes a packet ready for viewers.
     fn feed(&mut self, origin: usize, header: &RtpHeader, seq: u64, arrival: Mono, payload: &Bytes) {
-        let origin = &mut self.origins[origin];
-        let seen = inspect(origin.info.codec, payload);
-        if seen.keyframe_start {
-            origin.demand.handle_keyframe(arrival);
-        }
-        let fed = self.publication.as_ref().is_some_and(|(b, number)| b.is_fed_by(*number));
-        if fed {
-            self.items.push(FeedItem::Packet(FeedPacket {
-                source: origin.info.id,
-                kind: origin.info.kind,
-                codec: origin.info.codec,
-                seq,
-                timestamp: header.timestamp,
-                marker: header.marker,
-                keyframe: seen.keyframe_start,
-                picture: seen.picture,
-                arrival,
-                payload: payload.clone(),
-            }));
+        let packet = self.origins.take(origin, header, seq, arrival, payload);
+        if self.publication.as_ref().is_some_and(|(b, number)| b.is_fed_by(*number)) {
+            self.items.push(FeedItem::Packet(packet));
         }
     }
 
@@ -505,8 +464,8 @@ impl Peer {
         // str0m extends it to 64 bits; the wire has the lower 32.
         let timestamp = info.rtp_time.numer() as u32;
         let at = self.defaults.clock.mono(feedback.received_at);
-        if let Some(origin) = self.origins.iter().rev().find(|o| o.ssrc == *info.ssrc) {
-            self.items.push(FeedItem::Anchor(origin.info.id, Anchor { at, timestamp }));
+        if let Some(source) = self.origins.newest_of(*info.ssrc) {
+            self.items.push(FeedItem::Anchor(source, Anchor { at, timestamp }));
         }
         let Some(ntp) = ntp_of(info.ntp_time) else { return };
         let Some(track) = self.tracks.iter().find(|t| t.layers.chosen() == Some(*info.ssrc)) else { return };
@@ -598,65 +557,10 @@ impl Track {
     }
 }
 
-fn rtc_config(offer: &Offer, credentials: IceCreds, defaults: &PeerDefaults) -> RtcConfig {
-    let mut extensions = ExtensionMap::empty();
-    for extension in offer.tracks.iter().flat_map(|t| &t.extensions) {
-        extensions.set(extension.id, extension.meaning.clone());
-    }
-    let mut config = RtcConfig::new()
-        .set_crypto_provider(defaults.crypto.clone())
-        .set_dtls_cert(defaults.certificate.clone())
-        .set_local_ice_credentials(credentials)
-        .set_ice_lite(true)
-        .set_rtp_mode(true)
-        .clear_codecs()
-        .set_extension_map(extensions);
-    for payload in offer.tracks.iter().flat_map(|t| &t.payloads) {
-        let (codec, rate, channels) = match payload.codec {
-            Codec::Vp8 => (str0m::format::Codec::Vp8, Frequency::NINETY_KHZ, None),
-            Codec::Vp9 => (str0m::format::Codec::Vp9, Frequency::NINETY_KHZ, None),
-            Codec::H264 => (str0m::format::Codec::H264, Frequency::NINETY_KHZ, None),
-            Codec::Av1 => (str0m::format::Codec::Av1, Frequency::NINETY_KHZ, None),
-            Codec::Opus | Codec::Aac => (str0m::format::Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2)),
-        };
-        // In RTP mode the parameters of a codec mean nothing to str0m.
-        let rtx = payload.rtx.map(Into::into);
-        config.codec_config().add_config(
-            payload.payload_type.into(),
-            rtx,
-            codec,
-            rate,
-            channels,
-            FormatParams::default(),
-        );
-    }
-    config
-}
-
-fn payload_table(offer: &Offer) -> [Option<(u8, Codec)>; 128] {
-    let mut table = [None; 128];
-    for track in &offer.tracks {
-        for payload in &track.payloads {
-            table[usize::from(payload.payload_type)] = Some((track.id.0, payload.codec));
-        }
-    }
-    table
-}
-
-/// Whether the client adapts its bitrate to REMB alone.
-fn wants_remb(offer: &Offer) -> bool {
-    let feedback = || offer.tracks.iter().flat_map(|t| &t.payloads).map(|p| p.feedback);
-    feedback().any(|f| f.remb) && !feedback().any(|f| f.transport_cc)
-}
-
 /// The NTP timestamp of a report (32.32 fixed point). `None` for a sender whose clock is not a wall clock but counts from its start:
 /// str0m reads every time before 1970 as 1970, so nothing can be learnt from it.
 fn ntp_of(time: SystemTime) -> Option<u64> {
-    let since = time.duration_since(UNIX_EPOCH).ok().filter(|d| !d.is_zero())?;
-    let seconds = since.as_secs().checked_add(NTP_TO_UNIX)?;
-    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
-    // The era counter of NTP is 32 bits wide; it wraps in 2036.
-    Some(((seconds & 0xffff_ffff) << 32) | fraction)
+    if time == UNIX_EPOCH { None } else { crate::clock::ntp(time) }
 }
 
 impl std::fmt::Debug for Peer {
@@ -671,8 +575,8 @@ mod tests {
 
     #[test]
     fn a_wall_clock_becomes_an_ntp_timestamp_and_a_clock_from_zero_none() {
-        let noon = UNIX_EPOCH + Duration::new(1_700_000_000, 500_000_000);
-        assert_eq!(ntp_of(noon), Some((3_908_988_800 << 32) | 0x8000_0000));
+        let noon = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        assert_eq!(ntp_of(noon), Some(3_908_988_800 << 32));
         assert_eq!(ntp_of(UNIX_EPOCH), None);
     }
 }

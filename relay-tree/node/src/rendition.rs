@@ -25,12 +25,26 @@ pub struct RenditionFeed {
     source: Option<(u64, SourceId)>,
     seq: u64,
     anchored: Option<Mono>,
+    stands_in: bool,
 }
 
 impl RenditionFeed {
     pub(crate) fn new(hub: Arc<Hub>, stream: &str) -> Self {
         let packetizer = Packetizer::new(Codec::H264, DEFAULT_MAX_PAYLOAD).ok();
-        Self { hub, stream: stream.to_owned(), packetizer, source: None, seq: 0, anchored: None }
+        let stream = stream.to_owned();
+        Self { hub, stream, packetizer, source: None, seq: 0, anchored: None, stands_in: false }
+    }
+
+    /// Says whether all viewers get these frames in place of the published pictures, because no WebRTC receiver can show those as they
+    /// are: B-frames come in another order than they are shown. Viewers then wait for the next keyframe here. The stream's owner
+    /// says so once for each publisher, and takes it back when the next one comes.
+    pub fn stand_in(&mut self, stands_in: bool) {
+        if std::mem::replace(&mut self.stands_in, stands_in) != stands_in
+            && let Some(broadcast) = self.hub.find(&self.stream)
+        {
+            let items = vec![FeedItem::StandIn(stands_in)];
+            broadcast.tell_home(Command::Inject(Arc::clone(&broadcast), items));
+        }
     }
 
     /// Hands a frame to the viewers that need it. `epoch` is the zero of the stream's timeline.
@@ -76,6 +90,7 @@ impl RenditionFeed {
                 keyframe: inspect(Codec::H264, &payload).keyframe_start,
                 picture: None,
                 arrival: now,
+                padding: 0,
                 payload,
             }));
         }

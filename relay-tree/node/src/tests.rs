@@ -5,6 +5,7 @@ mod hostile;
 mod lifecycle;
 mod offers;
 mod publishing;
+mod stand_in;
 mod tcp;
 mod watching;
 

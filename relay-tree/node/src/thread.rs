@@ -194,6 +194,7 @@ pub(crate) fn start(prepared: Prepared, equipment: Equipment) -> Result<ThreadHa
         timers: Timers::default(),
         feeds: HashMap::new(),
         dirty: Vec::new(),
+        held: None,
         turns: Vec::new(),
         next_key: 0,
         counters: Arc::clone(&counters),
@@ -221,6 +222,8 @@ struct RelayThread {
     feeds: HashMap<u64, Feed>,
     /// Feeds that have something for their viewers.
     dirty: Vec<u64>,
+    /// When the first of them has waited long enough for the rest of a frame.
+    held: Option<Instant>,
     /// Viewers that wait for a turn which no packet brings.
     turns: Vec<Key>,
     next_key: Key,
@@ -257,7 +260,7 @@ impl RelayThread {
         let timeout = if unread {
             Some(std::time::Duration::ZERO)
         } else {
-            let due = [self.timers.next(), self.wire.tcp.due()].into_iter().flatten().min();
+            let due = [self.timers.next(), self.wire.tcp.due(), self.held].into_iter().flatten().min();
             due.map(|at| at.saturating_duration_since(Instant::now()))
         };
         match self.poll.poll(events, timeout) {

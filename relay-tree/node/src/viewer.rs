@@ -26,7 +26,7 @@ use relay_proto::follow::{Follow, Layer, LayerPolicy, Wish};
 use skywave_media::codec::TrackKind;
 use skywave_media::time::Mono;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use str0m::IceCreds;
 
 /// Between two sender reports of a lane (RFC 3550 section 6.2 has 5 s for large groups; between two ends more often is usual).
@@ -35,8 +35,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const POLICY_INTERVAL: Duration = Duration::from_millis(250);
 /// Retransmissions that one viewer may ask for between two turns of its policy: its losses are nobody else's burden.
 const MAX_RESENDS: usize = 128;
-/// Seconds from the epoch of NTP to that of Unix.
-const NTP_TO_UNIX: u64 = 2_208_988_800;
 
 /// What a new viewer gets from its node, beside the offer.
 pub(crate) struct ViewerOpening {
@@ -257,7 +255,8 @@ impl Viewer {
             Feedback::Keyframe { ssrc } => {
                 Counters::one(&self.counters.keyframes_wanted);
                 let lane = self.lanes.iter().find(|l| l.ssrc == ssrc || l.kind == TrackKind::Video);
-                self.demands.extend(lane.and_then(Lane::shows));
+                let shown = lane.and_then(Lane::shows);
+                self.demand(shown);
             }
             Feedback::Remb { bps } => {
                 self.estimate.handle_remb(bps, now);
@@ -265,6 +264,15 @@ impl Viewer {
             }
             // Browsers never say so by RTCP; what does, has left.
             Feedback::Goodbye => self.finish(CloseReason::PeerClosed),
+        }
+    }
+
+    /// Notes that it needs a keyframe of a source. Each is noted once: a flood of requests is worth no more than one.
+    fn demand(&mut self, source: Option<SourceId>) {
+        if let Some(source) = source
+            && !self.demands.contains(&source)
+        {
+            self.demands.push(source);
         }
     }
 
@@ -299,13 +307,19 @@ impl Viewer {
         }
         if self.policy.poll_keyframe_demand() {
             let video = self.lanes.iter().find(|l| l.kind == TrackKind::Video);
-            self.demands.extend(video.and_then(Lane::shows));
+            let shown = video.and_then(Lane::shows);
+            self.demand(shown);
         }
     }
 
     /// Decides which source each lane shows.
     fn choose(&mut self, sources: &Sources, now: Mono) {
         self.seen_version = Some(sources.version());
+        if sources.stand_in() {
+            for lane in &mut self.lanes {
+                sources.iter().filter(|s| !may_be_shown(s, sources)).for_each(|s| lane.refuse(s.info.id));
+            }
+        }
         for index in 0..self.lanes.len() {
             let chosen = match self.lanes[index].kind {
                 TrackKind::Audio => self.newest_sound(index, sources),
@@ -328,10 +342,13 @@ impl Viewer {
         sources.iter().filter(|s| s.info.kind == lane.kind && lane.takes(s.info.codec)).last()
     }
 
-    /// What is published, where the viewer can decode it, in the layer that its way carries; otherwise the rendition.
+    /// What is published, where the viewer can decode it and it may be sent as it is, in the layer that its way carries; otherwise the
+    /// rendition.
     fn best_picture<'a>(&mut self, lane: usize, sources: &'a Sources, now: Mono) -> Option<&'a FeedSource> {
         let lane = &self.lanes[lane];
-        let fits = |s: &&FeedSource| s.info.kind == lane.kind && lane.takes(s.info.codec);
+        let fits = |s: &&FeedSource| {
+            s.info.kind == lane.kind && lane.takes(s.info.codec) && may_be_shown(s, sources)
+        };
         let mut layers: Vec<&FeedSource> =
             sources.iter().filter(fits).filter(|s| !s.info.rendition).collect();
         if layers.is_empty() {
@@ -376,7 +393,9 @@ impl Viewer {
         }
         let Some((path, srtp)) = self.link.media() else { return };
         let before = sent(&self.lanes);
-        let mut sending = Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now) };
+        let in_runs = wire.max_run(path) > 1;
+        let mut sending =
+            Sending { egress, wire, sealer: &srtp.rtp, path, send_time: send_time(now), in_runs };
         for (lane, seq) in self.missing.drain(..) {
             self.resends_left = self.resends_left.saturating_sub(1);
             let sent = self.lanes[lane].resend(seq, sources, &mut sending);
@@ -448,16 +467,19 @@ impl Drop for Viewer {
     }
 }
 
+/// Whether viewers may be sent this source: not what is published while the rendition stands in for it.
+fn may_be_shown(source: &FeedSource, sources: &Sources) -> bool {
+    source.info.kind == TrackKind::Audio || source.info.rendition || !sources.stand_in()
+}
+
 /// Packets and bytes of payload sent so far.
 fn sent(lanes: &[Lane]) -> (u64, u64) {
     lanes.iter().fold((0, 0), |(packets, bytes), lane| (packets + lane.packets, bytes + lane.bytes()))
 }
 
-/// The wall clock as NTP writes it (RFC 5905 section 6): 32.32 fixed point since 1900.
+/// The wall clock as NTP writes it.
 fn ntp_now() -> u64 {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-    (unix.as_secs() + NTP_TO_UNIX) << 32 | fraction
+    crate::clock::ntp(SystemTime::now()).unwrap_or_default()
 }
 
 /// 24 bits of seconds, 6.18 fixed point, as abs-send-time has it.

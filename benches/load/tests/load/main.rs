@@ -35,11 +35,13 @@ async fn every_packet_is_counted_and_every_session_deleted() {
     options.token = Some("key".to_owned());
     options.threads = 2;
     let (report, farewell) = watch(&server, options).await;
+    assert_eq!(report.latency_ms, None, "this server's packets do not tell when they were sent");
     assert_eq!((report.viewers, report.playing, &report.failures), (4, 4, &[].into()));
     assert_eq!((report.total_packets, report.total_lost, report.duplicates), (4 * 300, 0, 0));
     for spread in [report.answer_ms, report.connected_ms, report.first_packet_ms, report.first_keyframe_ms] {
         assert_eq!(spread.unwrap().count, 4);
     }
+    assert_eq!(report.timestamps_back, 0);
     assert!(report.interrupted);
     assert_eq!(farewell.deleted, 4);
     assert_eq!(server.seen.deletes.load(Ordering::Relaxed), 4);
@@ -74,6 +76,21 @@ async fn a_viewer_without_a_picture_asks_for_one_and_all_feedback_is_understood(
         let (packet, keyframe) = (report.first_packet_ms.unwrap(), report.first_keyframe_ms.unwrap());
         // It has 300 ms of patience after it connected.
         assert!(keyframe.p50 > packet.p50 && keyframe.p50 > 300.0, "{packet:?} {keyframe:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_adds_is_read_from_stamped_packets() {
+    let held = Duration::from_millis(70);
+    for join_datagrams in [true, false] {
+        let plan = Plan { packets: 600, stamped: Some(held), ..Plan::default() };
+        let server = Server::start(Manner::Serve(plan));
+        let options = WhepOptions { join_datagrams, ..options(&server, 2) };
+        let (report, _) = watch(&server, options).await;
+        let latency = report.latency_ms.unwrap();
+        assert!((10..=2 * (600 / 31 + 1)).contains(&latency.count), "{latency:?}");
+        // It pretends that every packet was 70 ms on its way when it is sent.
+        assert!(latency.p50 >= 70.0 && latency.p50 < 100.0, "{latency:?}");
     }
 }
 
@@ -163,7 +180,14 @@ async fn the_publisher_answers_a_keyframe_request_and_counts_it() {
     let published = whip::run(publish(server.url()), server.all_done(1), || on_air = true);
     let report = tokio::time::timeout(LONG, published).await.unwrap().unwrap();
     assert!(on_air);
-    assert_eq!((report.keyframe_requests, report.most_requests_in_a_second), (1, 1));
+    assert_eq!((report.keyframe_requests, report.keyframe_requests_peak_per_s), (1, 1));
+    let [at_s] = report.keyframe_requests_at_s[..] else { panic!("{report:?}") };
+    assert!(at_s > 0.0 && at_s <= report.on_air_s, "{report:?}");
+    let line: serde_json::Value = serde_json::from_str(&report.json_line().unwrap()).unwrap();
+    assert_eq!(line["keyframe_requests_peak_per_s"], 1);
+    // Most of its packets told when they were sent.
+    let stamped = server.seen.stamped.load(Ordering::Relaxed);
+    assert!(stamped * 2 > server.seen.published.load(Ordering::Relaxed), "{stamped}");
     assert_eq!(report.keyframes_on_request, 1);
     assert_eq!(report.not_deleted, None);
     assert_eq!(server.seen.deletes.load(Ordering::Relaxed), 1);

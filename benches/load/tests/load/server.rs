@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use str0m::change::SdpOffer;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
@@ -38,11 +38,19 @@ pub(crate) struct Plan {
     pub(crate) waits_for_request: bool,
     /// The answer's session URL is left out.
     pub(crate) without_location: bool,
+    /// Packets say that they were sent this long ago.
+    pub(crate) stamped: Option<Duration>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { packets: 300, lose_every: None, waits_for_request: false, without_location: false }
+        Self {
+            packets: 300,
+            lose_every: None,
+            waits_for_request: false,
+            without_location: false,
+            stamped: None,
+        }
     }
 }
 
@@ -59,6 +67,8 @@ pub(crate) struct Seen {
     /// Packets and keyframes a publisher sent.
     pub(crate) published: AtomicUsize,
     pub(crate) keyframes: AtomicUsize,
+    /// Packets of a publisher that tell when they were sent.
+    pub(crate) stamped: AtomicUsize,
 }
 
 pub(crate) struct Server {
@@ -278,6 +288,9 @@ impl Peer {
                 let Some((mid, _)) = self.video else { return };
                 // RFC 7741: extended descriptor with a picture id of 15 bits, then the frame's first byte.
                 let payload = &packet.payload;
+                if payload.windows(8).any(|bytes| bytes == b"sent-at ") {
+                    seen.stamped.fetch_add(1, Ordering::Relaxed);
+                }
                 if payload.len() > 4 && payload[0] & 0x97 == 0x90 && payload[4] & 1 == 0 {
                     let keyframes = seen.keyframes.fetch_add(1, Ordering::Relaxed) + 1;
                     if keyframes == 2 {
@@ -324,7 +337,11 @@ impl Peer {
             return;
         }
         // VP8: start of partition 0, then the frame's first byte, whose lowest bit is clear in a keyframe.
-        let payload = vec![0x10, u8::from(!key), 0, 0, 0x9d, 1, 0x2a];
+        let mut payload = vec![0x10, u8::from(!key), 0, 0, 0x9d, 1, 0x2a];
+        if let Some(ago) = self.plan.stamped {
+            let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - ago;
+            payload.extend(format!("sent-at {:016x}", at.as_nanos()).into_bytes());
+        }
         let pt = self.rtc.media(mid).unwrap().remote_pts()[0];
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).unwrap();

@@ -124,6 +124,28 @@ fn b_frames_are_encoded_anew() {
 }
 
 #[test]
+fn frames_out_of_order_are_noticed_whatever_is_planned_and_told_once() {
+    let format = h264(HIGH_SPS);
+    let mut b_frames = OrderWatch::default();
+    b_frames.handle_frame(&frame(&format, 0, true, P_SLICE));
+    assert!(!b_frames.poll_reordered());
+    b_frames.handle_frame(&frame(&format, 33, false, B_SLICE));
+    assert!(b_frames.poll_reordered() && !b_frames.poll_reordered());
+    b_frames.handle_frame(&frame(&format, 66, false, B_SLICE));
+    assert!(!b_frames.poll_reordered());
+    // Shown later than decoded, with P-slices alone.
+    let mut delayed = OrderWatch::default();
+    let mut late = frame(&format, 100, true, P_SLICE);
+    late.dts = MediaTime::from_90k(0);
+    delayed.handle_frame(&late);
+    assert!(delayed.poll_reordered());
+    // In other codecs these bytes mean nothing.
+    let mut other = OrderWatch::default();
+    other.handle_frame(&frame(&vp8(640, 480), 0, true, B_SLICE));
+    assert!(!other.poll_reordered());
+}
+
+#[test]
 fn a_stall_of_a_second_ends_passing_through_one_nanosecond_not_too_early() {
     let mut planner = planner();
     let format = h264(HIGH_SPS);

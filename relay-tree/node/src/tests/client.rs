@@ -59,6 +59,8 @@ pub(super) struct Client {
     pub(super) reports: Vec<(u32, u32)>,
     /// Sequence numbers of incoming video packets to lose once.
     pub(super) lose_incoming: HashSet<u16>,
+    /// Sends each RTCP packet twice.
+    pub(super) repeats_rtcp: bool,
 }
 
 impl Client {
@@ -100,6 +102,7 @@ impl Client {
             received: Vec::new(),
             reports: Vec::new(),
             lose_incoming: HashSet::new(),
+            repeats_rtcp: false,
         };
         (client, offer.to_sdp_string())
     }
@@ -178,6 +181,10 @@ impl Client {
                 Output::Transmit(t) if self.loses(&t.contents) => self.lost += 1,
                 Output::Transmit(t) => {
                     self.socket.send_to(&t.contents, t.destination).unwrap();
+                    // RFC 5761 section 4.
+                    if self.repeats_rtcp && matches!(t.contents[..], [0x80..=0xbf, 192..=223, ..]) {
+                        self.socket.send_to(&t.contents, t.destination).unwrap();
+                    }
                 }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,

@@ -12,7 +12,7 @@ fn throw(node: &Node, datagrams: &[&[u8]]) -> UdpSocket {
 }
 
 /// A STUN request with the right name and no valid integrity.
-fn forged(ufrag: &str) -> Vec<u8> {
+pub(super) fn forged(ufrag: &str) -> Vec<u8> {
     let username = format!("{ufrag}:abcd");
     let mut attributes = vec![0, 6];
     attributes.extend(u16::try_from(username.len()).unwrap().to_be_bytes());

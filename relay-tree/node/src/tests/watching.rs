@@ -73,7 +73,7 @@ impl Watching {
         self.of(self.client.video.unwrap()).collect()
     }
 
-    fn marks(&self) -> Vec<u8> {
+    pub(super) fn marks(&self) -> Vec<u8> {
         self.video().iter().map(|p| read_vp8(&p.payload).1).collect()
     }
 }
@@ -146,6 +146,62 @@ fn shown(node: &Node) -> (Camera, Watching) {
     let mut viewer = watch(node, ClientOptions::default());
     camera.run(&mut [&mut viewer], |viewers, _| viewers[0].marks().len() == 2);
     (camera, viewer)
+}
+
+/// So many viewers that packets wait a moment for the rest of their frame.
+fn crowd(node: &Node) -> (Camera, Vec<Watching>) {
+    let mut camera = Camera::start(node);
+    camera.shoot(true);
+    camera.run(&mut [], |_, _| node.broadcast("demo").is_some_and(|b| !b.layers.is_empty()));
+    let mut viewers: Vec<Watching> = (0..20).map(|_| watch(node, ClientOptions::default())).collect();
+    let mut all: Vec<&mut Watching> = viewers.iter_mut().collect();
+    camera.run(&mut all, |viewers, _| viewers.iter().all(|v| v.marks().len() == 2));
+    (camera, viewers)
+}
+
+#[test]
+fn a_frame_that_comes_in_pieces_leaves_as_one_run_and_what_pads_it_is_not_seen() {
+    for gso in [true, false] {
+        let node = start(NodeConfig { gso, ..loopback_config() });
+        let (mut camera, mut viewers) = crowd(&node);
+        let saved = || {
+            let stats = node.stats().total();
+            stats.datagrams_out - stats.sends
+        };
+        let (before, start) = (saved(), Instant::now());
+        let sizes = [1_000, 1_001, 990, 1_001, 300];
+        let mut frames = 0;
+        // A machine that is very busy may let the pieces come one by one.
+        while frames == 0 || gso && saved() == before {
+            assert!(start.elapsed() < PATIENCE, "no call was saved");
+            frames += 1;
+            for (n, size) in (0..).zip(sizes) {
+                let mut payload = vp8(500 + frames as u16, false, n == 0, 1);
+                payload.resize(size, 7);
+                let (sequence, timestamp) = (39_997 + frames * 5 + n, 1_000_000 + frames as u32 * 3_000);
+                camera.published.client.write(camera.video, sequence, timestamp, n == 4, &payload);
+            }
+            let mut all: Vec<&mut Watching> = viewers.iter_mut().collect();
+            let come = 2 + 5 * frames as usize;
+            camera.run(&mut all, |viewers, _| viewers.iter().all(|v| v.marks().len() == come));
+        }
+        for viewer in &viewers {
+            contiguous(&viewer.video());
+            let got: Vec<usize> = viewer.video()[2..].iter().map(|p| p.payload.len()).collect();
+            assert_eq!(got, sizes.repeat(frames as usize));
+        }
+        assert!(gso || saved() == before, "runs leave only where they are allowed");
+    }
+}
+
+#[test]
+fn half_a_frame_whose_rest_never_comes_is_sent_all_the_same() {
+    let node = start(loopback_config());
+    let (mut camera, mut viewers) = crowd(&node);
+    let half = vp8(501, false, true, 1);
+    camera.published.client.write(camera.video, 40_002, 1_003_000, false, &half);
+    let mut all: Vec<&mut Watching> = viewers.iter_mut().collect();
+    camera.run(&mut all, |viewers, _| viewers.iter().all(|v| v.marks().len() == 3));
 }
 
 #[test]
@@ -293,6 +349,24 @@ fn a_stream_that_ends_takes_its_viewers_with_it() {
     viewer.client.run_until(|client| client.closed.then_some(()));
     until(&node, |node| node.stats().total().sessions == 0);
     assert!(node.broadcast("demo").is_none());
+}
+
+#[test]
+fn a_viewer_that_asks_in_the_moment_its_stream_ends_is_told_so() {
+    let node = start(loopback_config());
+    let camera = Camera::start(&node);
+    let (_, offer) = Client::new(ClientOptions { receives: true, ..ClientOptions::default() });
+    let offer = crate::offer::judge(&offer, offer.len(), crate::offer::Role::Viewer).unwrap();
+    // It has found the broadcast, and now the broadcast ends.
+    let found = node.hub.find("demo").unwrap();
+    node.close(&camera.published.session);
+    until(&node, |node| node.broadcast("demo").is_some_and(|b| !b.published));
+    node.end_broadcast("demo");
+    assert_eq!(wait(node.let_in(&found, offer)), Err(WatchError::NotOnAir));
+    until(&node, |node| node.stats().total().sessions == 0);
+    // The next one of that name has nothing to do with it.
+    let _next = Camera::start(&node);
+    assert!(found.has_ended() && !node.hub.find("demo").unwrap().has_ended());
 }
 
 fn ask(node: &Node, stream: &str, options: ClientOptions) -> Result<crate::WatchAnswer, WatchError> {
@@ -446,4 +520,25 @@ fn sessions_that_come_and_go_by_the_thousand_leave_nothing() {
     // Other tests of this process may hold some at the moment.
     assert!(descriptors() <= before + 8, "{} descriptors before, {} after", before, descriptors());
     drop((camera, viewer));
+}
+
+#[test]
+fn checks_with_wrong_integrity_and_packets_sent_twice_change_nothing_and_are_counted() {
+    let node = start(loopback_config());
+    let (mut camera, mut viewer) = shown(&node);
+    let (_, offer) = Client::new(ClientOptions { receives: true, ..ClientOptions::default() });
+    let waiting = wait(node.watch(WatchRequest { stream: "demo".to_owned(), offer })).unwrap();
+    let ufrag = waiting.answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap();
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let before = node.stats().total();
+    (0..50).for_each(|_| drop(stranger.send_to(&hostile::forged(ufrag), node.local_addrs()[0]).unwrap()));
+    until(&node, |node| node.stats().total().rejected_stun >= before.rejected_stun + 50);
+    // The viewer's own reports, each a second time.
+    viewer.client.repeats_rtcp = true;
+    camera.run(&mut [&mut viewer], |_, _| node.stats().total().rejected_srtcp > before.rejected_srtcp);
+    camera.shoot(false);
+    camera.run(&mut [&mut viewer], |viewers, _| viewers[0].marks().len() == 4);
+    contiguous(&viewer.video());
+    let after = node.stats().total();
+    assert_eq!((after.sessions, after.sessions_connected, after.panics), (3, 2, 0));
 }

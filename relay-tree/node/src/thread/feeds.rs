@@ -5,9 +5,11 @@ use super::{Command, RelayThread};
 use crate::feed::{FeedItem, FeedPacket, Sources};
 use crate::hub::Broadcast;
 use crate::publisher::CloseReason;
+use crate::runs;
 use crate::timers::Key;
 use crate::viewing::ViewerStats;
 use relay_proto::continuity::SourceId;
+use skywave_media::codec::TrackKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,11 @@ use std::time::{Duration, Instant};
 const DESCRIBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two wishes for a keyframe of one source that leave this thread; the publisher's thread merges them further.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long packets may wait for the rest of their frame: the grain of epoll.
+const HOLD: Duration = Duration::from_millis(1);
+/// With fewer viewers one more wake-up costs more than it saves.
+const HOLD_VIEWERS: usize = 16;
 
 /// One broadcast on this thread.
 pub(super) struct Feed {
@@ -28,6 +35,8 @@ pub(super) struct Feed {
     /// Items that the other threads have yet to get.
     outgoing: Vec<FeedItem>,
     dirty: bool,
+    /// Until when the first of the fresh packets may wait for the rest of its frame.
+    hold: Option<Instant>,
     asked: Vec<(SourceId, Instant)>,
     described: Option<(Instant, u32)>,
 }
@@ -42,9 +51,26 @@ impl Feed {
             fresh: Vec::new(),
             outgoing: Vec::new(),
             dirty: false,
+            hold: None,
             asked: Vec::new(),
             described: None,
         }
+    }
+
+    /// Whether the viewers' packets are better sent a little later: some frame is there in part, the rest follows within microseconds
+    /// from most publishers, and then leaves by the same system call. Nothing is shown later for it, because the last packet of a
+    /// frame ends the waiting.
+    fn holds(&mut self, now: Instant) -> bool {
+        let newest = self.fresh.iter().rev().find(|p| p.kind == TrackKind::Video);
+        if newest.is_none_or(|packet| packet.marker) || self.viewers.len() < HOLD_VIEWERS {
+            self.hold = None;
+            return false;
+        }
+        let until = *self.hold.get_or_insert(now + HOLD);
+        if now >= until {
+            self.hold = None;
+        }
+        self.hold.is_some()
     }
 
     const fn is_idle(&self) -> bool {
@@ -95,13 +121,22 @@ impl RelayThread {
 
     /// Sends what has come: to the other threads, and to the viewers of this one.
     pub(super) fn flush_feeds(&mut self) {
+        self.held = None;
+        let mut held = Vec::new();
         while let Some(number) = self.dirty.pop() {
             let Some(mut feed) = self.feeds.remove(&number) else { continue };
-            feed.dirty = false;
             if !feed.outgoing.is_empty() {
                 feed.broadcast.relay(self.index, &feed.outgoing);
                 feed.outgoing.clear();
             }
+            if feed.holds(Instant::now()) {
+                self.held = self.held.min(feed.hold).or(feed.hold);
+                held.push(number);
+                self.give_back(number, feed);
+                continue;
+            }
+            feed.dirty = false;
+            runs::arrange(&mut feed.fresh);
             let mut demands = Vec::new();
             for key in &feed.viewers {
                 self.deliver(*key, &feed.sources, &feed.fresh, &mut demands);
@@ -111,9 +146,15 @@ impl RelayThread {
             self.pass_demands(&mut feed, demands);
             self.give_back(number, feed);
         }
+        self.dirty = held;
         while let Some(key) = self.turns.pop() {
             let Some(number) = self.feed_of(key) else { continue };
             let Some(mut feed) = self.feeds.remove(&number) else { continue };
+            if feed.dirty {
+                // Its turn comes with the packets that wait. Now it would find them in the history, and get them twice.
+                self.give_back(number, feed);
+                continue;
+            }
             let mut demands = Vec::new();
             self.deliver(key, &feed.sources, &[], &mut demands);
             self.pass_demands(&mut feed, demands);
@@ -181,9 +222,7 @@ impl RelayThread {
 
     pub(super) fn send_history(&self, broadcast: &Arc<Broadcast>, thread: usize) {
         let Some(feed) = self.feeds.get(&broadcast.id) else { return };
-        let now = crate::clock::now();
-        let items: Vec<FeedItem> = feed.sources.iter().flat_map(|source| source.history(now)).collect();
-        broadcast.send_to(thread, items);
+        broadcast.send_to(thread, feed.sources.history(crate::clock::now()));
     }
 
     /// Somebody needs a keyframe of a source whose publisher is a session of this thread.

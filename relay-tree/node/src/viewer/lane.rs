@@ -62,6 +62,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) path: Path,
     /// 24 bits of seconds, 6.18 fixed point.
     pub(crate) send_time: u32,
+    /// Packets may be padded: they leave in runs, whose packets have one length.
+    pub(crate) in_runs: bool,
 }
 
 impl Lane {
@@ -152,6 +154,16 @@ impl Lane {
         self.current = None;
     }
 
+    /// Neither shows nor waits for `source` any more: viewers must not be sent it.
+    pub(crate) fn refuse(&mut self, source: SourceId) {
+        if self.shows() == Some(source) {
+            self.stop();
+        }
+        if self.wanted == Some(source) {
+            self.wanted = None;
+        }
+    }
+
     /// A packet has arrived at this thread; the lane sends it if it is its turn. `follows`: the viewer can follow.
     pub(crate) fn handle_packet(&mut self, packet: &FeedPacket, follows: bool, sending: &mut Sending<'_>) {
         if self.muted {
@@ -229,6 +241,8 @@ impl Lane {
             extensions: self.extensions(sending.send_time),
             prefix: &[],
             payload: &packet.payload,
+            // What is sent again without RTX has to be the very same octets, and is not padded then.
+            padding: if sending.in_runs && !self.repeats { packet.padding } else { 0 },
             picture: packet.picture.map(|fields| (fields, out)),
         };
         sending.egress.write(&outbound, sending.sealer, sending.path, sending.wire);
@@ -277,6 +291,8 @@ impl Lane {
             extensions: self.extensions(sending.send_time),
             prefix,
             payload: &packet.payload,
+            // RFC 4588 section 4: padding of the original is not repeated.
+            padding: 0,
             picture: packet.picture.map(|fields| (fields, out)),
         };
         sending.egress.write(&outbound, sending.sealer, sending.path, sending.wire);
