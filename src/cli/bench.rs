@@ -99,6 +99,9 @@ pub(super) struct WhipArgs {
     /// Sent as a Bearer token; better given as a variable, which other users of the machine cannot see.
     #[arg(long, value_name = "TOKEN", env = "SKYWAVE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Tell the report as a line of JSON at the end.
+    #[arg(long)]
+    json: bool,
     /// Allow servers on other machines.
     #[arg(long)]
     allow_remote: bool,
@@ -227,6 +230,7 @@ async fn watch(args: WhepArgs) -> ExitCode {
 }
 
 async fn publish(args: WhipArgs) -> ExitCode {
+    let as_json = args.json;
     let options = WhipOptions {
         url: args.url,
         codec: match args.codec {
@@ -242,6 +246,15 @@ async fn publish(args: WhipArgs) -> ExitCode {
         Ok(report) => {
             if let Some(reason) = &report.not_deleted {
                 complain(&format!("skywave: the session was not deleted: {reason}"));
+            }
+            if as_json {
+                return match serde_json::to_string(&report) {
+                    Ok(line) => {
+                        say(&line);
+                        ExitCode::SUCCESS
+                    }
+                    Err(error) => fail(1, &error.to_string()),
+                };
             }
             say(&format!(
                 "published for {:.1} s: {} packets, {} pictures, {:.2} Mbit/s of video; {} keyframe requests, at most {} in a second",

@@ -61,6 +61,9 @@ pub struct WhipReport {
     pub keyframe_requests: u64,
     /// Most of them within any one second.
     pub most_requests_in_a_second: usize,
+    /// The shortest time between two of them, in milliseconds: the way here makes some late, so a server that waits a second before it asks
+    /// again is seen to wait a little less.
+    pub least_between_requests_ms: Option<f64>,
     /// Session deleted at the end; says why when not.
     pub not_deleted: Option<String>,
 }
@@ -170,6 +173,7 @@ struct Publisher {
     /// Requests of the last [`REQUEST_WINDOW`].
     requests: VecDeque<Instant>,
     most_requests: usize,
+    least_between_requests: Option<Duration>,
     counts: Counts,
     broken: Option<&'static str>,
 }
@@ -218,6 +222,7 @@ impl Publisher {
             keyframe_wanted: false,
             requests: VecDeque::new(),
             most_requests: 0,
+            least_between_requests: None,
             counts: Counts::default(),
             broken: None,
         };
@@ -308,6 +313,11 @@ impl Publisher {
     fn note_request(&mut self, now: Instant) {
         self.keyframe_wanted = true;
         self.counts.keyframe_requests += 1;
+        if let Some(before) = self.requests.back() {
+            let between = now.duration_since(*before);
+            let least = self.least_between_requests.map_or(between, |least| least.min(between));
+            self.least_between_requests = Some(least);
+        }
         self.requests.push_back(now);
         while self.requests.front().is_some_and(|first| now.duration_since(*first) >= REQUEST_WINDOW) {
             self.requests.pop_front();
@@ -365,6 +375,7 @@ impl Publisher {
             keyframes_on_request: self.counts.keyframes_on_request,
             keyframe_requests: self.counts.keyframe_requests,
             most_requests_in_a_second: self.most_requests,
+            least_between_requests_ms: self.least_between_requests.map(|least| least.as_secs_f64() * 1000.0),
             not_deleted,
         }
     }
