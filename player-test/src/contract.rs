@@ -240,7 +240,8 @@ impl Settings {
     /// As the server's TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset, .. } = self;
+        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset, .. } =
+            self;
         let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
         let times =
             format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
@@ -413,7 +414,8 @@ pub const FEED_ON_AIR: &str = "on air";
 /// The arguments of `skywave` that publish a recorded stream of so many bits per second, and tell at the end as JSON.
 #[must_use]
 pub fn feed_arguments(whip_url: &str, bits_per_second: u32) -> Vec<String> {
-    let fixed = ["bench", "whip", whip_url, "--json", "--allow-remote", "--bitrate", &bits_per_second.to_string()];
+    let fixed =
+        ["bench", "whip", whip_url, "--json", "--allow-remote", "--bitrate", &bits_per_second.to_string()];
     fixed.map(str::to_owned).to_vec()
 }
 
@@ -442,8 +444,21 @@ impl FeedSeen {
 /// The arguments of `skywave` that let a crowd watch, and tell at the end as JSON.
 #[must_use]
 pub fn crowd_arguments(whep_url: &str, viewers: u32, per_second: u32, hold: Duration) -> Vec<String> {
-    let (viewers, rate, hold) = (viewers.to_string(), format!("{per_second}/s"), format!("{}ms", hold.as_millis()));
-    let fixed = ["bench", "whep", whep_url, "--viewers", &viewers, "--rate", &rate, "--duration", &hold, "--json", "-"];
+    let (viewers, rate, hold) =
+        (viewers.to_string(), format!("{per_second}/s"), format!("{}ms", hold.as_millis()));
+    let fixed = [
+        "bench",
+        "whep",
+        whep_url,
+        "--viewers",
+        &viewers,
+        "--rate",
+        &rate,
+        "--duration",
+        &hold,
+        "--json",
+        "-",
+    ];
     fixed.map(str::to_owned).to_vec()
 }
 

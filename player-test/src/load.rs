@@ -27,7 +27,9 @@ impl Feed {
         let mut command = Command::new(contract::binary()?);
         command.args(contract::feed_arguments(whip_url, bits_per_second));
         let mut process = Process::spawn("skywave bench whip", command)?;
-        process.line("that it is on air", MARGIN, |line| (line == contract::FEED_ON_AIR).then_some(())).await?;
+        process
+            .line("that it is on air", MARGIN, |line| (line == contract::FEED_ON_AIR).then_some(()))
+            .await?;
         Ok(Self { process })
     }
 

@@ -65,7 +65,9 @@ where
     if std::fs::read_to_string(word.path())? == DONE && status.success() {
         return Ok(());
     }
-    bail!("{test} failed in a network of its own ({status}); if unshare was refused: this system lets nobody but root make network namespaces")
+    bail!(
+        "{test} failed in a network of its own ({status}); if unshare was refused: this system lets nobody but root make network namespaces"
+    )
 }
 
 /// A network with a home and no places yet.
@@ -205,7 +207,8 @@ impl Blocked {
     /// # Errors
     /// When the firewall does not tell.
     pub fn packets(&self) -> Result<u64> {
-        let output = Command::new("nft").args(["-j", "list", "counter", "inet", "links", &self.counter]).output()?;
+        let output =
+            Command::new("nft").args(["-j", "list", "counter", "inet", "links", &self.counter]).output()?;
         let told: Value = serde_json::from_slice(&output.stdout).context("nft -j")?;
         let counters = told["nftables"].as_array().into_iter().flatten();
         let packets = counters.filter_map(|object| object["counter"]["packets"].as_u64()).next();

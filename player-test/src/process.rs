@@ -42,8 +42,15 @@ impl Process {
         let mut child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
         let pid = child.id().context("a process just started has an id")?;
         let lines = Lines::default();
-        let readers = [collect(child.stdout.take(), lines.clone()), collect(child.stderr.take(), lines.clone())];
-        Ok(Self { name: name.to_owned(), pid, child, lines, readers: readers.into_iter().flatten().collect() })
+        let readers =
+            [collect(child.stdout.take(), lines.clone()), collect(child.stderr.take(), lines.clone())];
+        Ok(Self {
+            name: name.to_owned(),
+            pid,
+            child,
+            lines,
+            readers: readers.into_iter().flatten().collect(),
+        })
     }
 
     /// The same in another place, if one is given.
@@ -112,7 +119,8 @@ impl Process {
     /// When it still runs after `limit`.
     pub async fn exit(&mut self, limit: Duration) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
-        let status = ended.with_context(|| format!("{} still runs after {limit:?}", self.name))?.context("wait")?;
+        let status =
+            ended.with_context(|| format!("{} still runs after {limit:?}", self.name))?.context("wait")?;
         for reader in self.readers.drain(..) {
             let _ = tokio::time::timeout(READ_OUT, reader).await;
         }

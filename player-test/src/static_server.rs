@@ -40,9 +40,8 @@ impl StaticServer {
         let hls_js = Bytes::from(std::fs::read(hls_js()?)?);
         let html = |page: &'static str| warp::any().map(move || warp::reply::html(page));
         let script = |text: Bytes| {
-            warp::any().map(move || {
-                warp::reply::with_header(text.to_vec(), header::CONTENT_TYPE, "text/javascript")
-            })
+            warp::any()
+                .map(move || warp::reply::with_header(text.to_vec(), header::CONTENT_TYPE, "text/javascript"))
         };
         let files = warp::path("files").and(warp::fs::dir(folder.unwrap_or(Path::new(EMPTY)).to_owned()));
         let routes = warp::get()

@@ -1,4 +1,4 @@
-//! Chromium sends three sizes of its picture at once; viewers get the one they ask for, or the one that their way carries.
+//! Chromium sends its picture in two sizes at once; viewers get the one they ask for, or the one that their way carries.
 
 use std::time::Duration;
 
@@ -19,22 +19,24 @@ use serde_json::json;
 const GROWS: Duration = Duration::from_secs(60);
 const PLAYS: Duration = Duration::from_secs(30);
 
-/// Best one last, as Chromium wants them; widths of 160, 320 and 640.
-const LAYERS: [Layer; 3] = [
-    Layer { rid: "q", scale_resolution_down_by: 4.0, max_bitrate: 120_000 },
+/// Best one last, as Chromium wants them; widths of 320 and 640. A picture of this size gets two layers in Chromium and no more.
+const LAYERS: [Layer; 2] = [
     Layer { rid: "h", scale_resolution_down_by: 2.0, max_bitrate: 350_000 },
     Layer { rid: "f", scale_resolution_down_by: 1.0, max_bitrate: 1_000_000 },
 ];
 
-/// Publishes noise, of which each layer takes all its bits, and waits until all three are sent.
+/// Publishes noise, of which each layer takes all its bits, and waits until both are sent.
 async fn publish(browser: &Browser, pages: &StaticServer, server: &Server, stream: &str) -> Result<()> {
-    let what =
-        ForeignPublish { camera: false, grain: true, layers: &LAYERS, ..ForeignPublish::default() };
+    let what = ForeignPublish { camera: false, grain: true, layers: &LAYERS, ..ForeignPublish::default() };
     browser.publish_foreign(pages, &server.urls.whip(stream), &what).await?;
-    wait::until("all layers to be sent", GROWS, async || {
+    wait::until("both layers to be sent", GROWS, async || {
         let sending = browser.sending().await?;
         let widths: Vec<u32> = sending.iter().filter(|one| one.frames > 30).map(|one| one.width).collect();
-        if [160, 320, 640].iter().all(|width| widths.contains(width)) { Ok(Some(())) } else { bail!("{sending:?}") }
+        if [320, 640].iter().all(|width| widths.contains(width)) {
+            Ok(Some(()))
+        } else {
+            bail!("{sending:?}")
+        }
     })
     .await
 }
@@ -60,8 +62,9 @@ async fn a_viewer_gets_the_layer_it_asks_for_and_may_leave_the_choice_to_the_ser
     let whep = server.urls.whep("layers");
     let session = viewer.watch_whep_foreign(&pages, &whep, ForeignWatch::default()).await?;
     viewer.whep_plays_on(30, true, PLAYS).await?;
-    for (rid, width) in [("q", 160), ("f", 640), ("h", 320)] {
-        let choice = server.http.post(contract::layer_of(&session)).json(&json!({ "rid": rid })).send().await?;
+    for (rid, width) in [("h", 320), ("f", 640), ("h", 320)] {
+        let choice =
+            server.http.post(contract::layer_of(&session)).json(&json!({ "rid": rid })).send().await?;
         ensure!(choice.status() == 200, "{rid}: {}: {}", choice.status(), choice.text().await?);
         shows(&viewer, width, PLAYS).await?;
         show(&format!("{rid}: {:?}", viewer.whep_stats().await?.video));
@@ -110,15 +113,21 @@ fn a_narrow_way_gets_a_smaller_picture_and_a_wide_one_beside_it_keeps_the_best()
         let widths = |samples: &[WhepStats]| -> Vec<u32> {
             samples.iter().filter_map(|sample| sample.video.as_ref()).map(|video| video.width).collect()
         };
-        show(&format!("behind: {:?} wide, {pictures:?} a second; {:?}; beside: {:?}", widths(&samples), link.carried(), widths(&neighbour)));
+        show(&format!(
+            "behind: {:?} wide, {pictures:?} a second; {:?}; beside: {:?}",
+            widths(&samples),
+            link.carried(),
+            widths(&neighbour)
+        ));
         // It may try the better one now and then: most of the time it has one that fits.
         let fitting = widths(&samples).iter().filter(|width| **width < 640).count();
         ensure!(fitting * 3 >= samples.len() * 2, "{:?}", widths(&samples));
-        ensure!(pictures.iter().filter(|count| **count > 0).count() * 10 >= pictures.len() * 9, "{pictures:?}");
+        ensure!(
+            pictures.iter().filter(|count| **count > 0).count() * 10 >= pictures.len() * 9,
+            "{pictures:?}"
+        );
         ensure!(widths(&neighbour).iter().all(|width| *width == 640), "{:?}", widths(&neighbour));
-        let freezes = |stats: &WhepStats| {
-            stats.video.as_ref().and_then(|video| video.freeze_count)
-        };
+        let freezes = |stats: &WhepStats| stats.video.as_ref().and_then(|video| video.freeze_count);
         ensure!(freezes(&before) == neighbour.last().and_then(freezes), "the neighbour froze: {neighbour:?}");
         link.set(Conditions::CLEAN);
         shows(&behind, 640, GROWS * 2).await?;

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use player_test::chromium::Chromium;
-use player_test::contract::{Listens, MEDIA_PORT, Settings, TestPublish};
+use player_test::contract::{Listens, MEDIA_PORT, Settings};
 use player_test::load::Feed;
 use player_test::network::{HOME, Network, in_a_network};
 use player_test::process::show;
-use player_test::publisher::Publisher;
 use player_test::server::Server;
 use player_test::static_server::StaticServer;
 use player_test::udp_link::{Conditions, UdpLink};
@@ -40,12 +39,18 @@ fn media() -> SocketAddr {
 struct Fared {
     /// Pictures decoded in each second.
     pictures: Vec<u64>,
+    /// Packets of video received in each second.
+    packets: Vec<u64>,
     freezes: u64,
     frozen_s: f64,
     /// Keyframes it asked for.
     plis: u64,
     /// Share of the packets that never came, sent again or not.
     lost: f64,
+}
+
+fn packets_of(stats: &WhepStats) -> u64 {
+    stats.video.as_ref().map_or(0, |video| video.packets)
 }
 
 fn fared(before: &WhepStats, samples: &[WhepStats]) -> Result<Fared> {
@@ -56,15 +61,23 @@ fn fared(before: &WhepStats, samples: &[WhepStats]) -> Result<Fared> {
     let lost = (end.packets_lost - begin.packets_lost).max(0) as f64;
     Ok(Fared {
         pictures: all().zip(samples).map(|(a, b)| b.decoded() - a.decoded()).collect(),
+        packets: all().zip(samples).map(|(a, b)| packets_of(b) - packets_of(a)).collect(),
         freezes: end.freeze_count.context("freezeCount")? - begin.freeze_count.context("freezeCount")?,
-        frozen_s: end.freezes_s.context("totalFreezesDuration")? - begin.freezes_s.context("totalFreezesDuration")?,
+        frozen_s: end.freezes_s.context("totalFreezesDuration")?
+            - begin.freezes_s.context("totalFreezesDuration")?,
         plis: end.plis - begin.plis,
         lost: lost / (packets + lost),
     })
 }
 
 /// One Chromium on such a way and one on a clean one watch the same stream.
-async fn bad_way(mut network: Network, case: &str, conditions: Conditions, seed: u64, most_frozen_s: f64) -> Result<()> {
+async fn bad_way(
+    mut network: Network,
+    case: &str,
+    conditions: Conditions,
+    seed: u64,
+    most_frozen_s: f64,
+) -> Result<()> {
     let (server, pages) = start().await?;
     let feed = Feed::start(&server.urls.whip(case), 800_000).await?;
     let (bad, clean) = (network.place()?, network.place()?);
@@ -84,34 +97,47 @@ async fn bad_way(mut network: Network, case: &str, conditions: Conditions, seed:
     let carried = link.carried();
     let (suffered, beside) = (fared(&before.0, &suffered)?, fared(&before.1, &beside)?);
     let feed = feed.stop().await?;
-    show(&format!("{case}: {carried:?}; on the bad way {suffered:?}; beside it {beside:?}; the publisher {feed:?}"));
+    show(&format!(
+        "{case}: {carried:?}; on the bad way {suffered:?}; beside it {beside:?}; the publisher {feed:?}"
+    ));
     ensure!(suffered.pictures.iter().all(|pictures| *pictures > 0), "the picture stood still for a second");
     ensure!(suffered.frozen_s <= most_frozen_s, "frozen for {:.1} s of {WATCHED_S}", suffered.frozen_s);
     ensure!(feed.is_no_storm(), "keyframe requests less than a second apart");
-    ensure!(beside.freezes == 0 && beside.pictures.iter().all(|pictures| *pictures >= 15), "the neighbour noticed");
+    ensure!(
+        beside.freezes == 0 && beside.pictures.iter().all(|pictures| *pictures >= 15),
+        "the neighbour noticed"
+    );
     sufferer.close().await?;
     neighbour.close().await
 }
 
 #[test]
 fn two_percent_are_lost() -> Result<()> {
-    in_a_network(async |network| bad_way(network, "loss-2", Conditions { loss: 0.02, ..Conditions::CLEAN }, 2, 2.0).await)
+    in_a_network(async |network| {
+        bad_way(network, "loss-2", Conditions { loss: 0.02, ..Conditions::CLEAN }, 2, 2.0).await
+    })
 }
 
 #[test]
 fn five_percent_are_lost() -> Result<()> {
-    in_a_network(async |network| bad_way(network, "loss-5", Conditions { loss: 0.05, ..Conditions::CLEAN }, 5, 4.0).await)
+    in_a_network(async |network| {
+        bad_way(network, "loss-5", Conditions { loss: 0.05, ..Conditions::CLEAN }, 5, 4.0).await
+    })
 }
 
 #[test]
 fn ten_percent_are_lost() -> Result<()> {
-    in_a_network(async |network| bad_way(network, "loss-10", Conditions { loss: 0.10, ..Conditions::CLEAN }, 10, 6.0).await)
+    in_a_network(async |network| {
+        bad_way(network, "loss-10", Conditions { loss: 0.10, ..Conditions::CLEAN }, 10, 6.0).await
+    })
 }
 
 /// As on a mobile network that stutters: what is held holds what is behind it.
 #[test]
 fn a_hundred_milliseconds_of_jitter_in_order() -> Result<()> {
-    in_a_network(async |network| bad_way(network, "jitter", Conditions { jitter: 100 * MS, ..Conditions::CLEAN }, 100, 4.0).await)
+    in_a_network(async |network| {
+        bad_way(network, "jitter", Conditions { jitter: 100 * MS, ..Conditions::CLEAN }, 100, 4.0).await
+    })
 }
 
 /// As over several ways at once: packets overtake each other by up to a tenth of a second.
@@ -126,8 +152,7 @@ fn a_hundred_milliseconds_of_jitter_out_of_order() -> Result<()> {
 fn a_nat_that_rebinds_costs_no_picture() -> Result<()> {
     in_a_network(async |mut network: Network| {
         let (server, pages) = start().await?;
-        let mut publisher = Publisher::start(&server.urls.whip("rebinds"), &TestPublish::default())?;
-        server.hls_ready("rebinds", 1, PLAYS).await?;
+        let _feed = Feed::start(&server.urls.whip("rebinds"), 500_000).await?;
         let place = network.place()?;
         let link = UdpLink::start(media(), Conditions::CLEAN, 1).await?;
         place.redirect_udp(MEDIA_PORT, link.port)?;
@@ -139,8 +164,7 @@ fn a_nat_that_rebinds_costs_no_picture() -> Result<()> {
             let seen = viewer.whep_plays_on(60, true, PLAYS).await?;
             show(&format!("{seen:?}"));
         }
-        viewer.close().await?;
-        publisher.stop().await
+        viewer.close().await
     })
 }
 
@@ -149,8 +173,7 @@ fn a_nat_that_rebinds_costs_no_picture() -> Result<()> {
 fn nothing_is_sent_to_a_viewer_that_answers_no_longer() -> Result<()> {
     in_a_network(async |mut network: Network| {
         let (server, pages) = start().await?;
-        let mut publisher = Publisher::start(&server.urls.whip("consent"), &TestPublish::default())?;
-        server.hls_ready("consent", 1, PLAYS).await?;
+        let _feed = Feed::start(&server.urls.whip("consent"), 500_000).await?;
         let place = network.place()?;
         let link = UdpLink::start(media(), Conditions::CLEAN, 1).await?;
         place.redirect_udp(MEDIA_PORT, link.port)?;
@@ -160,14 +183,19 @@ fn nothing_is_sent_to_a_viewer_that_answers_no_longer() -> Result<()> {
         link.set(Conditions::DEAD);
         let begin = std::time::Instant::now();
         // Each look at two seconds in which nothing was tried.
-        let quiet = wait::until_looking(2000 * MS, "the server to fall silent", Duration::from_secs(40), async || {
-            let before = link.carried().down;
-            tokio::time::sleep(2000 * MS).await;
-            Ok((link.carried().down == before).then(|| begin.elapsed()))
-        });
+        let quiet = wait::until_looking(
+            2000 * MS,
+            "the server to fall silent",
+            Duration::from_secs(40),
+            async || {
+                let before = link.carried().down;
+                tokio::time::sleep(2000 * MS).await;
+                Ok((link.carried().down == before).then(|| begin.elapsed()))
+            },
+        );
         let quiet = quiet.await?;
         show(&format!("silent within {:.0} s", quiet.as_secs_f64()));
         ensure!(quiet <= Duration::from_secs(30 + 4), "RFC 7675: consent expires after 30 s");
-        publisher.stop().await
+        Ok(())
     })
 }
