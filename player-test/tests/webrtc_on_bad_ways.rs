@@ -70,22 +70,28 @@ fn fared(before: &WhepStats, samples: &[WhepStats]) -> Result<Fared> {
     })
 }
 
-/// One Chromium on such a way and one on a clean one watch the same stream.
-async fn bad_way(
-    mut network: Network,
-    case: &str,
+/// A bad way, and what a viewer on it may suffer in [`WATCHED_S`].
+struct Case {
+    stream: &'static str,
     conditions: Conditions,
     seed: u64,
-    most_frozen_s: f64,
-) -> Result<()> {
+    /// Seconds of all freezes together.
+    frozen_s: f64,
+    /// Seconds without a new picture, one after the other.
+    still_s: usize,
+}
+
+/// One Chromium on such a way and one on a clean one watch the same stream.
+async fn bad_way(mut network: Network, case: Case) -> Result<()> {
+    let Case { stream, conditions, seed, frozen_s, still_s } = case;
     let (server, pages) = start().await?;
-    let feed = Feed::start(&server.urls.whip(case), 800_000).await?;
+    let feed = Feed::start(&server.urls.whip(stream), 800_000).await?;
     let (bad, clean) = (network.place()?, network.place()?);
     let link = UdpLink::start(media(), Conditions::CLEAN, seed).await?;
     bad.redirect_udp(MEDIA_PORT, link.port)?;
-    let whep = server.urls.whep(case);
-    let sufferer = Chromium::start_in(&bad, &format!("suffers-{case}")).await?;
-    let neighbour = Chromium::start_in(&clean, &format!("beside-{case}")).await?;
+    let whep = server.urls.whep(stream);
+    let sufferer = Chromium::start_in(&bad, &format!("suffers-{stream}")).await?;
+    let neighbour = Chromium::start_in(&clean, &format!("beside-{stream}")).await?;
     for browser in [&sufferer, &neighbour] {
         browser.watch_whep_foreign(&pages, &whep, ForeignWatch::default()).await?;
         browser.whep_plays_on(60, true, PLAYS).await?;
@@ -98,13 +104,14 @@ async fn bad_way(
     let (suffered, beside) = (fared(&before.0, &suffered)?, fared(&before.1, &beside)?);
     let feed = feed.stop().await?;
     show(&format!(
-        "{case}: {carried:?}; on the bad way {suffered:?}; beside it {beside:?}; the publisher {feed:?}"
+        "{stream}: {carried:?}; on the bad way {suffered:?}; beside it {beside:?}; the publisher {feed:?}"
     ));
-    ensure!(suffered.pictures.iter().all(|pictures| *pictures > 0), "the picture stood still for a second");
-    ensure!(suffered.frozen_s <= most_frozen_s, "frozen for {:.1} s of {WATCHED_S}", suffered.frozen_s);
+    let longest = suffered.pictures.split(|pictures| *pictures > 0).map(<[u64]>::len).max();
+    ensure!(longest.is_some_and(|longest| longest <= still_s), "the picture stood still for {longest:?} s");
+    ensure!(suffered.frozen_s <= frozen_s, "frozen for {:.1} s of {WATCHED_S}", suffered.frozen_s);
     ensure!(feed.is_no_storm(), "keyframe requests less than a second apart");
     ensure!(
-        beside.freezes == 0 && beside.pictures.iter().all(|pictures| *pictures >= 15),
+        beside.freezes == 0 && beside.pictures.iter().all(|pictures| *pictures >= 10),
         "the neighbour noticed"
     );
     sufferer.close().await?;
@@ -113,38 +120,40 @@ async fn bad_way(
 
 #[test]
 fn two_percent_are_lost() -> Result<()> {
-    in_a_network(async |network| {
-        bad_way(network, "loss-2", Conditions { loss: 0.02, ..Conditions::CLEAN }, 2, 2.0).await
-    })
+    let conditions = Conditions { loss: 0.02, ..Conditions::CLEAN };
+    let case = Case { stream: "loss-2", conditions, seed: 2, frozen_s: 2.0, still_s: 0 };
+    in_a_network(async |network| bad_way(network, case).await)
 }
 
 #[test]
 fn five_percent_are_lost() -> Result<()> {
-    in_a_network(async |network| {
-        bad_way(network, "loss-5", Conditions { loss: 0.05, ..Conditions::CLEAN }, 5, 4.0).await
-    })
+    let conditions = Conditions { loss: 0.05, ..Conditions::CLEAN };
+    let case = Case { stream: "loss-5", conditions, seed: 5, frozen_s: 4.0, still_s: 0 };
+    in_a_network(async |network| bad_way(network, case).await)
 }
 
+/// So much may pass for a way that carries too little: the server may then leave out pictures up to the next keyframe.
 #[test]
 fn ten_percent_are_lost() -> Result<()> {
-    in_a_network(async |network| {
-        bad_way(network, "loss-10", Conditions { loss: 0.10, ..Conditions::CLEAN }, 10, 6.0).await
-    })
+    let conditions = Conditions { loss: 0.10, ..Conditions::CLEAN };
+    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 8.0, still_s: 4 };
+    in_a_network(async |network| bad_way(network, case).await)
 }
 
 /// As on a mobile network that stutters: what is held holds what is behind it.
 #[test]
 fn a_hundred_milliseconds_of_jitter_in_order() -> Result<()> {
-    in_a_network(async |network| {
-        bad_way(network, "jitter", Conditions { jitter: 100 * MS, ..Conditions::CLEAN }, 100, 4.0).await
-    })
+    let conditions = Conditions { jitter: 100 * MS, ..Conditions::CLEAN };
+    let case = Case { stream: "jitter", conditions, seed: 100, frozen_s: 4.0, still_s: 0 };
+    in_a_network(async |network| bad_way(network, case).await)
 }
 
 /// As over several ways at once: packets overtake each other by up to a tenth of a second.
 #[test]
 fn a_hundred_milliseconds_of_jitter_out_of_order() -> Result<()> {
     let conditions = Conditions { jitter: 100 * MS, in_order: false, ..Conditions::CLEAN };
-    in_a_network(async |network| bad_way(network, "reordered", conditions, 101, 6.0).await)
+    let case = Case { stream: "reordered", conditions, seed: 101, frozen_s: 6.0, still_s: 0 };
+    in_a_network(async |network| bad_way(network, case).await)
 }
 
 /// The viewer's NAT forgets its mapping: from one packet to the next it comes from another port.
