@@ -1,18 +1,16 @@
-//! Chromium sends its picture in two sizes at once; viewers get the one they ask for, or the one that their way carries.
+//! Chromium sends its picture in two sizes at once; a viewer gets the one it asks for.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use player_test::browser::{Browser, ForeignPublish, Layer};
 use player_test::chromium::Chromium;
-use player_test::contract::{self, Listens, MEDIA_PORT, Settings};
-use player_test::network::{HOME, Network, in_a_network};
+use player_test::contract;
 use player_test::process::show;
 use player_test::server::Server;
 use player_test::static_server::StaticServer;
-use player_test::udp_link::{Conditions, UdpLink};
 use player_test::wait;
-use player_test::whep_page::{ForeignWatch, WhepStats};
+use player_test::whep_page::ForeignWatch;
 use serde_json::json;
 
 /// The publisher's estimate of its way begins low and grows by and by; viewers try a better layer only after a while.
@@ -78,61 +76,4 @@ async fn a_viewer_gets_the_layer_it_asks_for_and_may_leave_the_choice_to_the_ser
     show(&format!("{seen:?}"));
     viewer.close().await?;
     publisher.close().await
-}
-
-/// 600 kbit/s carry the layer of 350, not that of 1,000.
-#[test]
-fn a_narrow_way_gets_a_smaller_picture_and_a_wide_one_beside_it_keeps_the_best() -> Result<()> {
-    in_a_network(async |mut network: Network| {
-        let settings = Settings { listens: Listens::At(HOME), media_threads: 1, ..Settings::default() };
-        let server = Server::start_with(&settings).await?;
-        let pages = StaticServer::start_on(HOME, None).await?;
-        let publisher = Chromium::start("publishes-layers-at-home").await?;
-        publish(&publisher, &pages, &server, "ways").await?;
-        let (narrow, wide) = (network.place()?, network.place()?);
-        let link = UdpLink::start((HOME, MEDIA_PORT).into(), Conditions::CLEAN, 1).await?;
-        narrow.redirect_udp(MEDIA_PORT, link.port)?;
-        let whep = server.urls.whep("ways");
-        let behind = Chromium::start_in(&narrow, "on-a-narrow-way").await?;
-        let beside = Chromium::start_in(&wide, "on-a-wide-way").await?;
-        for browser in [&behind, &beside] {
-            browser.watch_whep_foreign(&pages, &whep, ForeignWatch::default()).await?;
-            shows(browser, 640, GROWS).await?;
-        }
-        link.set(Conditions { bits_per_second: Some(600_000), ..Conditions::CLEAN });
-        wait::until("a smaller picture", PLAYS, async || {
-            let seen = behind.whep_stats().await?;
-            let width = seen.video.as_ref().context("no video")?.width;
-            if width < 640 { Ok(Some(())) } else { bail!("{seen:?}") }
-        })
-        .await?;
-        let before = beside.whep_stats().await?;
-        let (samples, neighbour) = tokio::try_join!(behind.whep_samples(15), beside.whep_samples(15))?;
-        let pictures: Vec<u64> =
-            samples.windows(2).map(|pair| pair[1].decoded() - pair[0].decoded()).collect();
-        let widths = |samples: &[WhepStats]| -> Vec<u32> {
-            samples.iter().filter_map(|sample| sample.video.as_ref()).map(|video| video.width).collect()
-        };
-        show(&format!(
-            "behind: {:?} wide, {pictures:?} a second; {:?}; beside: {:?}",
-            widths(&samples),
-            link.carried(),
-            widths(&neighbour)
-        ));
-        // It may try the better one now and then: most of the time it has one that fits.
-        let fitting = widths(&samples).iter().filter(|width| **width < 640).count();
-        ensure!(fitting * 3 >= samples.len() * 2, "{:?}", widths(&samples));
-        ensure!(
-            pictures.iter().filter(|count| **count > 0).count() * 10 >= pictures.len() * 9,
-            "{pictures:?}"
-        );
-        ensure!(widths(&neighbour).iter().all(|width| *width == 640), "{:?}", widths(&neighbour));
-        let freezes = |stats: &WhepStats| stats.video.as_ref().and_then(|video| video.freeze_count);
-        ensure!(freezes(&before) == neighbour.last().and_then(freezes), "the neighbour froze: {neighbour:?}");
-        link.set(Conditions::CLEAN);
-        shows(&behind, 640, GROWS * 2).await?;
-        behind.close().await?;
-        beside.close().await?;
-        publisher.close().await
-    })
 }

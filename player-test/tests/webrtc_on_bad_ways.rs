@@ -36,6 +36,7 @@ fn media() -> SocketAddr {
 
 /// How a viewer fared.
 #[derive(Debug)]
+#[allow(dead_code, reason = "all of it is shown")]
 struct Fared {
     /// Pictures decoded in each second.
     pictures: Vec<u64>,
@@ -128,31 +129,31 @@ fn two_percent_are_lost() -> Result<()> {
 #[test]
 fn five_percent_are_lost() -> Result<()> {
     let conditions = Conditions { loss: 0.05, ..Conditions::CLEAN };
-    let case = Case { stream: "loss-5", conditions, seed: 5, frozen_s: 4.0, still_s: 0 };
+    let case = Case { stream: "loss-5", conditions, seed: 5, frozen_s: 4.0, still_s: 1 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
-/// So much may pass for a way that carries too little: the server may then leave out pictures up to the next keyframe.
 #[test]
 fn ten_percent_are_lost() -> Result<()> {
     let conditions = Conditions { loss: 0.10, ..Conditions::CLEAN };
-    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 8.0, still_s: 4 };
+    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 6.0, still_s: 2 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
-/// As on a mobile network that stutters: what is held holds what is behind it.
+/// As on a mobile network that stutters: what is held holds what is behind it. Where it begins, Chromium's estimate (REMB) falls to half of
+/// what is sent, and the server leaves out pictures for a second and up to the next keyframe: one freeze of about three seconds.
 #[test]
 fn a_hundred_milliseconds_of_jitter_in_order() -> Result<()> {
     let conditions = Conditions { jitter: 100 * MS, ..Conditions::CLEAN };
-    let case = Case { stream: "jitter", conditions, seed: 100, frozen_s: 4.0, still_s: 0 };
+    let case = Case { stream: "jitter", conditions, seed: 100, frozen_s: 5.0, still_s: 4 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
-/// As over several ways at once: packets overtake each other by up to a tenth of a second.
+/// As over several ways at once: packets overtake each other by up to a tenth of a second. What is said above holds here as well.
 #[test]
 fn a_hundred_milliseconds_of_jitter_out_of_order() -> Result<()> {
     let conditions = Conditions { jitter: 100 * MS, in_order: false, ..Conditions::CLEAN };
-    let case = Case { stream: "reordered", conditions, seed: 101, frozen_s: 6.0, still_s: 0 };
+    let case = Case { stream: "reordered", conditions, seed: 101, frozen_s: 6.0, still_s: 4 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
