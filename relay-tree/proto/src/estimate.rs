@@ -27,8 +27,6 @@ const GROWTH: f64 = 1.08;
 const GROWTH_LIMIT: f64 = 1.5;
 /// .. and what came through with low loss vouches for so much at once: a variable bitrate stays below.
 const PROVEN: f64 = 1.25;
-/// What was sent at most is remembered, but fades so much with each window: a variable bitrate has quiet seconds.
-const PEAK_FADES: f64 = 0.85;
 /// A rate that is so many times what is sent says nothing about what more the way carries.
 const ROOM: f64 = 1.2;
 
@@ -53,8 +51,6 @@ pub struct BandwidthEstimate {
     window: Option<Window>,
     /// What was sent in the last window, in bits per second.
     sent_bps: f64,
-    /// The most of late, see [`PEAK_FADES`].
-    peak_bps: f64,
     loss: f64,
     windows: u64,
     /// By loss, in bits per second.
@@ -104,7 +100,6 @@ impl BandwidthEstimate {
         let span = span.as_secs_f64();
         self.loss = window.lost / span;
         let before = std::mem::replace(&mut self.sent_bps, window.bytes as f64 * 8.0 / span);
-        self.peak_bps = self.sent_bps.max(self.peak_bps * PEAK_FADES);
         *window = Window { began: now, bytes: 0, reported: now, lost: 0.0 };
         self.windows += 1;
         self.judge(span, before);
@@ -188,9 +183,8 @@ impl BandwidthEstimate {
             rate.unwrap_or(before * (1.0 - self.loss))
         } else {
             // Where the way loses so much of what is sent, it carries no more than that, whatever was believed; but no
-            // less than what came through, so that mere radio loss does not drive the rate to nothing. Of what is sent: of
-            // late, for loss in a second in which a still picture cost little says nothing about a moving one.
-            let believed = rate.unwrap_or(self.sent_bps).min(self.peak_bps);
+            // less than what came through, so that mere radio loss does not drive the rate to nothing.
+            let believed = rate.unwrap_or(self.sent_bps).min(self.sent_bps);
             (believed * (1.0 - 0.5 * self.loss)).max(delivered)
         });
     }
@@ -209,19 +203,6 @@ mod tests {
     fn second(estimate: &mut BandwidthEstimate, bps: usize, loss: f64, from: u64) {
         (0..100).for_each(|n| estimate.handle_sent(bps / 800, at(from + n * 10)));
         estimate.handle_report((loss * 256.0) as u8, at(from + 1_000));
-    }
-
-    #[test]
-    fn loss_in_a_quiet_second_of_a_variable_bitrate_is_no_sign_of_a_narrow_way() {
-        let mut estimate = BandwidthEstimate::default();
-        second(&mut estimate, 1_000_000, 0.0, 0);
-        for round in 0..10 {
-            let from = 1_000 + round * 3_000;
-            second(&mut estimate, 1_000_000, 0.12, from);
-            second(&mut estimate, 1_000_000, 0.08, from + 1_000);
-            second(&mut estimate, 500_000, 0.18, from + 2_000);
-            assert!(estimate.estimate_bps().unwrap() > 650_000, "{round}: {:?}", estimate.outlook());
-        }
     }
 
     #[test]
