@@ -23,6 +23,7 @@ tests=(
     chromium chromium-driver firefox-esr
     vlc-bin vlc-plugin-base vlc-plugin-video-output
     nftables iproute2 util-linux curl openssl
+    coturn
 )
 # The oldest Node that builds the pages (Debian 12 has 18).
 node_at_least=18
@@ -79,6 +80,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
     "${apt[@]}" update
     "${apt[@]}" install --yes --no-install-recommends "${missing[@]}"
+    # The tests start a TURN server of their own: Debian's package would have one serve everybody from now on.
+    if [[ " ${missing[*]} " == *" coturn "* ]] && [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now coturn
+    fi
     echo "install-deps: done"
 fi
 

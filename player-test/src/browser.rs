@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fantoccini::{Client, ClientBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::contract::{PublishPage, Urls, page};
+use crate::driver::Driver;
+use crate::network::Place;
 use crate::process::{Process, show};
 use crate::static_server::StaticServer;
 use crate::wait;
@@ -60,8 +61,12 @@ pub struct Sending {
     pub kind: String,
     /// MIME type.
     pub codec: Option<String>,
+    /// Simulcast layer.
+    pub rid: Option<String>,
     /// Bytes sent.
     pub bytes: u64,
+    /// Keyframes that it was asked for (PLI and FIR).
+    pub plis: u64,
     /// Frames encoded (video).
     pub frames: u64,
     /// Size of the picture sent (video).
@@ -77,12 +82,67 @@ pub struct ForeignPublish {
     pub codec: &'static str,
     /// Picture size.
     pub size: (u32, u32),
-    /// The fake camera and microphone, or a drawn picture and a tone.
+    /// The fake camera and microphone, or a drawn picture and a tone. Pages of another place get no camera: they are not `https`.
     pub camera: bool,
+    /// Whether the drawn picture is noise, which costs every bit that an encoder may spend.
+    pub grain: bool,
+    /// How it connects.
+    pub way: ForeignWay,
+    /// Simulcast: the layers, the best one last. None: one picture.
+    pub layers: &'static [Layer],
+}
+
+impl Default for ForeignPublish {
+    fn default() -> Self {
+        let way = ForeignWay::default();
+        Self { codec: "vp8", size: (640, 360), camera: true, grain: false, way, layers: &[] }
+    }
+}
+
+/// A simulcast layer (webrtc section 5.2.9, `RTCRtpEncodingParameters`).
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layer {
+    /// Its name.
+    pub rid: &'static str,
+    /// The picture's size divided by this.
+    pub scale_resolution_down_by: f64,
+    /// Bits per second.
+    pub max_bitrate: u32,
+}
+
+/// How a foreign page connects.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignWay {
+    /// `none`; `options`: asks for ICE servers first; `answer`: takes those of the answer, before which it gathers nothing.
+    pub servers: &'static str,
+    /// Whether the server's UDP candidates are kept from the browser.
+    pub tcp_only: bool,
+}
+
+impl Default for ForeignWay {
+    fn default() -> Self {
+        Self { servers: "none", tcp_only: false }
+    }
+}
+
+/// The candidates in use (webrtc-stats section 8.20).
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Way {
+    /// `host`, `srflx`, `prflx` or `relay`.
+    pub local: Option<String>,
+    /// `udp` or `tcp`, as the server sees it.
+    pub protocol: Option<String>,
+    /// `udp`, `tcp` or `tls` as the TURN server sees it.
+    pub relay_protocol: Option<String>,
+    /// The server's address.
+    pub remote: Option<String>,
 }
 
 impl Browser {
-    /// Connects to a driver on a loopback port, which starts its browser.
+    /// Connects to a driver on a loopback port (of `place`, or here), which starts its browser.
     ///
     /// # Errors
     /// When the browser does not start.
@@ -92,10 +152,11 @@ impl Browser {
         port: u16,
         mut capabilities: serde_json::Map<String, Value>,
         profile: TempDir,
+        place: Option<&Place>,
     ) -> Result<Self> {
         capabilities.insert("timeouts".to_owned(), json!({ "script": 120_000, "pageLoad": 20_000 }));
         let connect = async {
-            ClientBuilder::new(HttpConnector::new())
+            ClientBuilder::new(Driver::new(place, port))
                 .capabilities(capabilities)
                 .connect(&format!("http://127.0.0.1:{port}"))
                 .await
@@ -212,9 +273,19 @@ impl Browser {
     ) -> Result<String> {
         self.open(&pages.whip_page()).await?;
         let (width, height) = what.size;
+        let layers = Some(what.layers).filter(|layers| !layers.is_empty());
         let options = json!({ "url": whip, "codec": what.codec, "width": width, "height": height, "fps": 30,
-            "camera": what.camera, "video": true, "audio": true });
+            "camera": what.camera, "grain": what.grain, "video": true, "audio": true, "layers": layers,
+            "servers": what.way.servers, "tcpOnly": what.way.tcp_only });
         self.eval_async("return foreign.publish(arguments[0]);", vec![options]).await
+    }
+
+    /// How what [`Self::publish_foreign`] began is connected.
+    ///
+    /// # Errors
+    /// When it does not publish.
+    pub async fn publishing_way(&self) -> Result<Way> {
+        self.eval_async("return foreign.way();", vec![]).await
     }
 
     /// Ends what [`Self::publish_foreign`] began.

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::browser::{Browser, START_LIMIT};
+use crate::network::Place;
 use crate::process::Process;
 
 pub use crate::browser::{ForeignPublish, Sending, Watching};
@@ -58,7 +59,15 @@ impl Chromium {
     /// # Errors
     /// When chromedriver or Chromium does not start.
     pub async fn start(name: &str) -> Result<Self> {
-        Self::start_with(name, Map::new()).await
+        Self::launch(name, None, Map::new()).await
+    }
+
+    /// The same in another place: it reaches home only through that place's link.
+    ///
+    /// # Errors
+    /// When chromedriver or Chromium does not start.
+    pub async fn start_in(place: &Place, name: &str) -> Result<Self> {
+        Self::launch(name, Some(place), Map::new()).await
     }
 
     /// The same with a browser that takes every certificate, as a person does who goes on in spite of the warning.
@@ -68,13 +77,13 @@ impl Chromium {
     pub async fn start_unsuspicious(name: &str) -> Result<Self> {
         let mut capabilities = Map::new();
         capabilities.insert("acceptInsecureCerts".to_owned(), json!(true));
-        Self::start_with(name, capabilities).await
+        Self::launch(name, None, capabilities).await
     }
 
-    async fn start_with(name: &str, mut capabilities: Map<String, Value>) -> Result<Self> {
+    async fn launch(name: &str, place: Option<&Place>, mut capabilities: Map<String, Value>) -> Result<Self> {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0");
-        let mut driver = Process::spawn(&format!("chromedriver ({name})"), command)?;
+        let mut driver = Process::spawn_in(place, &format!("chromedriver ({name})"), command)?;
         let port = |line: &str| -> Option<u16> {
             line.split("started successfully on port ").nth(1)?.trim_end_matches('.').parse().ok()
         };
@@ -83,7 +92,7 @@ impl Chromium {
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("--user-data-dir={}", profile.path().display()));
         capabilities.insert("goog:chromeOptions".to_owned(), json!({ "args": flags }));
-        Ok(Self(Browser::connect(name, driver, port, capabilities, profile).await?))
+        Ok(Self(Browser::connect(name, driver, port, capabilities, profile, place).await?))
     }
 
     /// Ends the browser in an orderly way: its connections close as when a person closes the window.

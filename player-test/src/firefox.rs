@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::browser::{Browser, START_LIMIT};
+use crate::network::Place;
 use crate::process::Process;
 
 /// One Firefox with one page. It ends, with its driver, when this goes.
@@ -35,12 +36,24 @@ impl Firefox {
     /// # Errors
     /// When there is no geckodriver (the text says how to install it), or Firefox does not start.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::launch(name, None).await
+    }
+
+    /// The same in another place: it reaches home only through that place's link.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_in(place: &Place, name: &str) -> Result<Self> {
+        Self::launch(name, Some(place)).await
+    }
+
+    async fn launch(name: &str, place: Option<&Place>) -> Result<Self> {
         let profile = TempDir::new()?;
         let mut command = Command::new(geckodriver()?);
         // Port 0 takes a free one; the port of Firefox's own Marionette likewise.
         command.args(["--port", "0", "--marionette-port", "0", "--log", "info", "--profile-root"]);
         command.arg(profile.path());
-        let mut driver = Process::spawn(&format!("geckodriver ({name})"), command)?;
+        let mut driver = Process::spawn_in(place, &format!("geckodriver ({name})"), command)?;
         let port =
             |line: &str| -> Option<u16> { line.split("Listening on 127.0.0.1:").nth(1)?.trim().parse().ok() };
         let port: u16 = driver.line("its port", START_LIMIT, port).await?;
@@ -48,7 +61,7 @@ impl Firefox {
         let options = json!({ "binary": "firefox-esr", "args": ["-headless", "--width=1000", "--height=800"],
             "prefs": preferences() });
         capabilities.insert("moz:firefoxOptions".to_owned(), options);
-        Ok(Self(Browser::connect(name, driver, port, capabilities, profile).await?))
+        Ok(Self(Browser::connect(name, driver, port, capabilities, profile, place).await?))
     }
 
     /// Ends the browser in an orderly way: its connections close as when a person closes the window.

@@ -8,13 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
+use crate::network::Place;
 use crate::{proc, wait};
 
 /// Lines kept of a process: enough for a whole test's log, bounded all the same.
 const KEPT_LINES: usize = 4000;
 /// Lines shown when the handle goes; the test runner shows them only for a test that failed.
 const SHOWN_LINES: usize = 120;
+/// How long the last lines of a process that has ended may take to be read; a child of its own may hold the pipe open.
+const READ_OUT: Duration = Duration::from_secs(1);
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
 
@@ -25,6 +29,7 @@ pub struct Process {
     pid: u32,
     child: Child,
     lines: Lines,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -37,9 +42,26 @@ impl Process {
         let mut child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
         let pid = child.id().context("a process just started has an id")?;
         let lines = Lines::default();
-        collect(child.stdout.take(), lines.clone());
-        collect(child.stderr.take(), lines.clone());
-        Ok(Self { name: name.to_owned(), pid, child, lines })
+        let readers =
+            [collect(child.stdout.take(), lines.clone()), collect(child.stderr.take(), lines.clone())];
+        Ok(Self {
+            name: name.to_owned(),
+            pid,
+            child,
+            lines,
+            readers: readers.into_iter().flatten().collect(),
+        })
+    }
+
+    /// The same in another place, if one is given.
+    ///
+    /// # Errors
+    /// When it cannot be started there.
+    pub fn spawn_in(place: Option<&Place>, name: &str, command: Command) -> Result<Self> {
+        match place {
+            Some(place) => place.within(|| Self::spawn(name, command)),
+            None => Self::spawn(name, command),
+        }
     }
 
     /// Its process id.
@@ -91,13 +113,18 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end.
+    /// Waits for its end; its last words are there then.
     ///
     /// # Errors
     /// When it still runs after `limit`.
     pub async fn exit(&mut self, limit: Duration) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
-        ended.with_context(|| format!("{} still runs after {limit:?}", self.name))?.context("wait")
+        let status =
+            ended.with_context(|| format!("{} still runs after {limit:?}", self.name))?.context("wait")?;
+        for reader in self.readers.drain(..) {
+            let _ = tokio::time::timeout(READ_OUT, reader).await;
+        }
+        Ok(status)
     }
 
     /// Asks it to end (SIGTERM) and waits.
@@ -147,9 +174,9 @@ pub fn show(line: &str) {
     eprintln!("{line}");
 }
 
-fn collect(output: Option<impl AsyncRead + Unpin + Send + 'static>, lines: Lines) {
-    let Some(output) = output else { return };
-    tokio::spawn(async move {
+fn collect(output: Option<impl AsyncRead + Unpin + Send + 'static>, lines: Lines) -> Option<JoinHandle<()>> {
+    let output = output?;
+    Some(tokio::spawn(async move {
         let mut reader = BufReader::new(output);
         let mut buffer = Vec::new();
         while matches!(reader.read_until(b'\n', &mut buffer).await, Ok(read) if read > 0) {
@@ -161,5 +188,5 @@ fn collect(output: Option<impl AsyncRead + Unpin + Send + 'static>, lines: Lines
             }
             lines.push_back(line);
         }
-    });
+    }))
 }

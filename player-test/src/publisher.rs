@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use tokio::process::Command;
 
 use crate::contract::{self, TestPublish};
+use crate::network::Place;
 use crate::process::Process;
 
 /// A running `skywave publish`; it is killed when this goes.
@@ -20,10 +21,22 @@ impl Publisher {
     /// # Errors
     /// When there is no binary.
     pub fn start(whip_url: &str, what: &TestPublish) -> Result<Self> {
+        Self::launch(whip_url, what, None)
+    }
+
+    /// The same from another place.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    pub fn start_in(place: &Place, whip_url: &str, what: &TestPublish) -> Result<Self> {
+        Self::launch(whip_url, what, Some(place))
+    }
+
+    fn launch(whip_url: &str, what: &TestPublish, place: Option<&Place>) -> Result<Self> {
         let mut command = Command::new(contract::binary()?);
         command.args(what.arguments(whip_url));
         let stream = whip_url.rsplit('/').next().unwrap_or(whip_url);
-        Ok(Self { process: Process::spawn(&format!("skywave publish to {stream}"), command)? })
+        Ok(Self { process: Process::spawn_in(place, &format!("skywave publish to {stream}"), command)? })
     }
 
     /// Its process id.

@@ -44,7 +44,7 @@ impl Server {
         std::fs::write(&config, settings.to_toml())?;
         let mut command = Command::new(contract::binary()?);
         // In a folder of its own, and with no variable of the caller's that is a setting.
-        command.args(contract::serve_arguments(&config)).current_dir(folder.path());
+        command.args(contract::serve_arguments(&config, settings.listens)).current_dir(folder.path());
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SKYWAVE_"))
         {

@@ -1,5 +1,6 @@
 //! A small HTTP server inside the test: pages of a foreign origin, and media files to prove the players on.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use warp::http::header;
 
 const WHIP_PAGE: &str = include_str!("../pages/whip.html");
 const WHEP_PAGE: &str = include_str!("../pages/whep.html");
+const PEER_SCRIPT: &str = include_str!("../pages/peer.js");
 const HLS_PAGE: &str = include_str!("../pages/hls.html");
 const EMPTY: &str = "/nothing-to-serve";
 
@@ -27,10 +29,20 @@ impl StaticServer {
     /// # Errors
     /// When no port is free or hls.js is not installed.
     pub async fn start(folder: Option<&Path>) -> Result<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST, folder).await
+    }
+
+    /// The same on a free port of another address.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(address: Ipv4Addr, folder: Option<&Path>) -> Result<Self> {
         let hls_js = Bytes::from(std::fs::read(hls_js()?)?);
         let html = |page: &'static str| warp::any().map(move || warp::reply::html(page));
-        let script = warp::path!("hls.js")
-            .map(move || warp::reply::with_header(hls_js.to_vec(), header::CONTENT_TYPE, "text/javascript"));
+        let script = |text: Bytes| {
+            warp::any()
+                .map(move || warp::reply::with_header(text.to_vec(), header::CONTENT_TYPE, "text/javascript"))
+        };
         let files = warp::path("files").and(warp::fs::dir(folder.unwrap_or(Path::new(EMPTY)).to_owned()));
         let routes = warp::get()
             .and(
@@ -38,10 +50,11 @@ impl StaticServer {
                     .and(html(WHIP_PAGE))
                     .or(warp::path!("whep").and(html(WHEP_PAGE)))
                     .or(warp::path!("hls").and(html(HLS_PAGE)))
-                    .or(script),
+                    .or(warp::path!("peer.js").and(script(Bytes::from_static(PEER_SCRIPT.as_bytes()))))
+                    .or(warp::path!("hls.js").and(script(hls_js))),
             )
             .or(files);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let listener = tokio::net::TcpListener::bind((address, 0)).await?;
         let base = format!("http://{}", listener.local_addr()?);
         let task = tokio::spawn(warp::serve(routes).incoming(listener).run());
         Ok(Self { base, task })

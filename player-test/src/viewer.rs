@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use crate::contract::{self, PlaySeen, TestPlay};
+use crate::network::Place;
 use crate::process::Process;
 
 /// Connecting, and saying goodbye, beside the time that is watched.
@@ -24,10 +25,22 @@ impl Viewer {
     /// # Errors
     /// When there is no binary.
     pub fn start(whep_url: &str, what: &TestPlay) -> Result<Self> {
+        Self::launch(whep_url, what, None)
+    }
+
+    /// The same in another place.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    pub fn start_in(place: &Place, whep_url: &str, what: &TestPlay) -> Result<Self> {
+        Self::launch(whep_url, what, Some(place))
+    }
+
+    fn launch(whep_url: &str, what: &TestPlay, place: Option<&Place>) -> Result<Self> {
         let mut command = Command::new(contract::binary()?);
         command.args(what.arguments(whep_url));
         let stream = whep_url.rsplit('/').next().unwrap_or(whep_url);
-        let process = Process::spawn(&format!("skywave play of {stream}"), command)?;
+        let process = Process::spawn_in(place, &format!("skywave play of {stream}"), command)?;
         Ok(Self { process, watches: Duration::from_secs(u64::from(what.duration_s)) })
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, ForeignWay, Way};
 use crate::static_server::StaticServer;
 use crate::wait;
 
@@ -17,13 +17,13 @@ pub struct ForeignWatch {
     pub video: &'static str,
     /// Whether sound is asked for.
     pub audio: bool,
-    /// Whether the server's UDP candidates are kept from the browser.
-    pub tcp_only: bool,
+    /// How it connects.
+    pub way: ForeignWay,
 }
 
 impl Default for ForeignWatch {
     fn default() -> Self {
-        Self { video: "any", audio: true, tcp_only: false }
+        Self { video: "any", audio: true, way: ForeignWay::default() }
     }
 }
 
@@ -117,7 +117,8 @@ impl Browser {
         what: ForeignWatch,
     ) -> Result<String> {
         self.open(&pages.whep_page()).await?;
-        let options = json!({ "video": what.video, "audio": what.audio, "tcpOnly": what.tcp_only });
+        let options = json!({ "video": what.video, "audio": what.audio, "servers": what.way.servers,
+            "tcpOnly": what.way.tcp_only });
         self.eval_async("return foreignWhep.watch(arguments[0], arguments[1]);", vec![whep.into(), options])
             .await
     }
@@ -128,6 +129,22 @@ impl Browser {
     /// When it does not watch.
     pub async fn whep_stats(&self) -> Result<WhepStats> {
         self.eval_async("return foreignWhep.stats();", vec![]).await
+    }
+
+    /// How what [`Self::watch_whep_foreign`] began is connected.
+    ///
+    /// # Errors
+    /// When it does not watch.
+    pub async fn watching_way(&self) -> Result<Way> {
+        self.eval_async("return foreignWhep.way();", vec![]).await
+    }
+
+    /// What the foreign page's receivers tell, once a second, `seconds` times.
+    ///
+    /// # Errors
+    /// When it does not watch.
+    pub async fn whep_samples(&self, seconds: u32) -> Result<Vec<WhepStats>> {
+        self.eval_async("return foreignWhep.sample(arguments[0]);", vec![seconds.into()]).await
     }
 
     /// Milliseconds from the drawing to the showing of `count` pictures of a publish page's test picture.

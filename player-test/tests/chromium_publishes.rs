@@ -112,7 +112,7 @@ fn small(video: &'static str, audio: bool) -> Pages<'static> {
 }
 
 fn small_foreign<'a>(pages: &'a StaticServer, codec: &'static str) -> Pages<'a> {
-    Pages::Foreign(pages, ForeignPublish { codec, size: (640, 360), camera: true })
+    Pages::Foreign(pages, ForeignPublish { codec, ..ForeignPublish::default() })
 }
 
 const SMALL: Option<(u32, u32)> = Some((640, 360));

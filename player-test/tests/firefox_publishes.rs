@@ -57,7 +57,7 @@ async fn from_a_foreign_page(codec: &'static str) -> Result<()> {
     let pages = StaticServer::start(None).await?;
     let stream = format!("firefox-foreign-{codec}");
     let publisher = Firefox::start(&format!("publisher-{stream}")).await?;
-    let what = ForeignPublish { codec, size: (640, 360), camera: true };
+    let what = ForeignPublish { codec, ..ForeignPublish::default() };
     publisher.publish_foreign(&pages, &server.urls.whip(&stream), &what).await?;
     plays(&server, &stream).await?;
     let sending = publisher.sending().await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use player_test::browser::{Browser, ForeignPublish};
+use player_test::browser::{Browser, ForeignPublish, ForeignWay};
 use player_test::chromium::Chromium;
 use player_test::contract::{PublishPage, Settings, TestPlay, TestPublish, page};
 use player_test::firefox::Firefox;
@@ -41,7 +41,7 @@ async fn is_seen_and_heard(publisher: Kind, codec: &'static str, viewers: &[Kind
     let pages = StaticServer::start(None).await?;
     let stream = format!("{publisher:?}-{codec}").to_lowercase();
     let source = publisher.start(&format!("publisher-{stream}")).await?;
-    let what = ForeignPublish { codec, size: (640, 360), camera: true };
+    let what = ForeignPublish { codec, ..ForeignPublish::default() };
     source.publish_foreign(&pages, &server.urls.whip(&stream), &what).await?;
     let whep = server.urls.whep(&stream);
     for kind in viewers {
@@ -193,7 +193,8 @@ async fn a_browser_that_gets_no_udp_through_watches_over_tcp() -> Result<()> {
     let mut publisher = Publisher::start(&server.urls.whip("tcp"), &TestPublish::default())?;
     server.hls_ready("tcp", 1, PLAYS).await?;
     let viewer = Chromium::start("watches-over-tcp").await?;
-    let what = ForeignWatch { tcp_only: true, ..ForeignWatch::default() };
+    let way = ForeignWay { tcp_only: true, ..ForeignWay::default() };
+    let what = ForeignWatch { way, ..ForeignWatch::default() };
     viewer.watch_whep_foreign(&pages, &server.urls.whep("tcp"), what).await?;
     let seen = viewer.whep_plays_on(PICTURES, true, PLAYS).await?;
     show(&format!("over TCP: {seen:?}"));

@@ -11,6 +11,7 @@
 
 mod chain;
 mod error;
+mod losses;
 mod offer;
 mod options;
 mod run;

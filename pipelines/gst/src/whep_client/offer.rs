@@ -17,7 +17,9 @@ struct VideoPayload {
     parameters: &'static [(&'static str, &'static str)],
 }
 
-/// In the order of preference. H.264 stands there twice: senders match `profile-level-id` to theirs (RFC 6184 section 8.2.2).
+/// In the order of preference. webrtcbin 1.22 writes a payload type for retransmissions (RFC 4588) into the offer by itself, and for the
+/// first codec alone: where another codec comes, a loss is mended by a keyframe, or by servers that repeat a packet as it was. Who wants
+/// retransmissions of a codec asks for it alone (`--video`), which makes it the first. H.264 stands there twice: senders match `profile-level-id` to theirs (RFC 6184 section 8.2.2).
 const VIDEO_PAYLOADS: [VideoPayload; 5] = [
     VideoPayload { payload_type: 96, codec: Codec::Vp8, parameters: &[] },
     VideoPayload { payload_type: 98, codec: Codec::Vp9, parameters: &[("profile-id", "0")] },

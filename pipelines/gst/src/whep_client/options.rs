@@ -78,7 +78,7 @@ pub struct PlayStats {
     pub bitrate_bps: u64,
     /// Pictures decoded in the last second.
     pub fps: f64,
-    /// Packets lost since the connection was made, as our receiver reports tell: before retransmission.
+    /// Packets lost since the connection was made, by the gaps in their numbers: before retransmission.
     pub lost_packets: u64,
     /// The video so far.
     pub video: Option<VideoSeen>,
@@ -101,7 +101,7 @@ pub struct PlaySummary {
     pub packets: u64,
     /// Bytes of those packets, SRTP overhead included.
     pub bytes: u64,
-    /// Packets lost, as our receiver reports tell: before retransmission.
+    /// Packets lost, by the gaps in their numbers: before retransmission.
     pub lost_packets: u64,
     /// What was decoded of the video; `None`: nothing.
     pub video: Option<VideoSeen>,

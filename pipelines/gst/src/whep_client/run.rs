@@ -5,7 +5,7 @@ use super::error::PlayError;
 use super::offer::Offered;
 use super::options::{PlayEvent, PlayOptions, PlaySummary};
 use super::snapshot;
-use super::tally::{self, Meter, Tally};
+use super::tally::{Meter, Tally};
 use crate::webrtc_client::connection::{self, Connection, IceOptions};
 use crate::webrtc_client::deadline::{PATIENCE, at};
 use crate::webrtc_client::guard::drop_elsewhere;
@@ -18,9 +18,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// For webrtcbin's statistics, which it makes on a thread of its own.
-const STATS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Watches until `shutdown` completes, the wished duration is over, or the connection is lost. `on_event` is told what happens;
 /// it must not block.
@@ -96,8 +93,7 @@ impl<F: FnMut(PlayEvent) + Send> Viewer<F> {
                 () = at(end) => return Ok(None),
                 reason = connection.lost(PATIENCE) => return Ok(Some(reason)),
                 now = tick.tick() => {
-                    let lost = lost_packets(connection).await;
-                    let stats = meter.read(&self.tally.lock(), lost, now - last_tick);
+                    let stats = meter.read(&self.tally.lock(), now - last_tick);
                     last_tick = now;
                     (self.on_event)(PlayEvent::Stats(stats));
                 }
@@ -116,7 +112,7 @@ impl<F: FnMut(PlayEvent) + Send> Viewer<F> {
         let tally = Arc::clone(&self.tally);
         wire::watch_heard(connection.webrtc(), move |head, bytes| {
             if wire::is_rtp(head) {
-                tally.lock().packet(bytes, std::time::Instant::now());
+                tally.lock().packet(head, bytes, std::time::Instant::now());
             }
         });
         connection.start()?;
@@ -137,10 +133,6 @@ impl<F: FnMut(PlayEvent) + Send> Viewer<F> {
     /// Takes all down and tells what was seen.
     async fn stop(mut self, result: Result<Option<String>, ClientError>) -> Result<PlaySummary, PlayError> {
         let ended = Instant::now();
-        let lost_packets = match &self.connection {
-            Some(connection) => lost_packets(connection).await,
-            None => 0,
-        };
         let session = self.session.as_ref().map(|session| session.url.to_string());
         if let Some(session) = self.session.take() {
             session.delete().await;
@@ -156,7 +148,7 @@ impl<F: FnMut(PlayEvent) + Send> Viewer<F> {
                 first_packet_after: counts.first_packet.map(|then| counts.after_offer(then)),
                 packets: counts.packets,
                 bytes: counts.bytes,
-                lost_packets,
+                lost_packets: counts.lost_packets(),
                 video: counts.video_seen(),
                 audio: counts.audio_seen(),
                 lost,
@@ -167,12 +159,5 @@ impl<F: FnMut(PlayEvent) + Send> Viewer<F> {
             snapshot::save(picture, path).await?;
         }
         Ok(summary)
-    }
-}
-
-async fn lost_packets(connection: &Connection) -> u64 {
-    match tokio::time::timeout(STATS_LIMIT, connection.stats()).await {
-        Ok(Some(reply)) => tally::lost_packets(&reply),
-        _ => 0,
     }
 }

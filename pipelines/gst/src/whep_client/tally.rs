@@ -1,8 +1,8 @@
 //! What was seen and heard so far: written by streaming threads, read by the task.
 
+use super::losses::Losses;
 use super::options::{AudioSeen, PlayStats, VideoSeen};
 use gstreamer as gst;
-use gstreamer_webrtc::WebRTCStatsType;
 use skywave_media::codec::Codec;
 use skywave_media::time::AUDIO_RATE;
 use std::sync::{Mutex, MutexGuard};
@@ -22,6 +22,7 @@ pub(super) struct Counts {
     pub bytes: u64,
     pub keyframes: u64,
     pub keyframe_requests: u64,
+    losses: Losses,
     video: Option<Video>,
     audio: Option<Audio>,
 }
@@ -55,8 +56,9 @@ impl Tally {
 }
 
 impl Counts {
-    /// An RTP packet of `bytes` came.
-    pub(super) fn packet(&mut self, bytes: usize, now: Instant) {
+    /// An RTP packet of `bytes` came, which begins so.
+    pub(super) fn packet(&mut self, header: &[u8], bytes: usize, now: Instant) {
+        self.losses.handle_packet(header);
         self.first_packet.get_or_insert(now);
         self.packets += 1;
         self.bytes += bytes as u64;
@@ -83,6 +85,11 @@ impl Counts {
         audio.buffers += 1;
         audio.samples += samples;
         audio.peak = audio.peak.max(peak);
+    }
+
+    /// Packets that never came, whether they were sent again or not.
+    pub(super) fn lost_packets(&self) -> u64 {
+        self.losses.lost()
     }
 
     /// From the offer's departure to `then`.
@@ -130,31 +137,16 @@ pub(super) struct Meter {
 
 impl Meter {
     /// The statistics of the `elapsed` time since the last reading.
-    pub(super) fn read(&mut self, counts: &Counts, lost_packets: u64, elapsed: Duration) -> PlayStats {
+    pub(super) fn read(&mut self, counts: &Counts, elapsed: Duration) -> PlayStats {
         let (video, audio) = (counts.video_seen(), counts.audio_seen());
         let seconds = elapsed.as_secs_f64().max(0.001);
         let frames = video.map_or(0, |v| v.frames);
         let bits = (counts.bytes - self.bytes) as f64 * 8.0;
         let fps = (frames - self.frames) as f64 / seconds;
         (self.bytes, self.frames) = (counts.bytes, frames);
+        let lost_packets = counts.lost_packets();
         PlayStats { bitrate_bps: (bits / seconds) as u64, fps, lost_packets, video, audio }
     }
-}
-
-/// Packets lost of all lanes, from the reply to webrtcbin's `get-stats`.
-pub(super) fn lost_packets(reply: &gst::StructureRef) -> u64 {
-    let lost_of = |stats: &gst::Structure| {
-        // Duplicates make the count negative (RFC 3550 section 6.4.1).
-        let lost =
-            stats.get::<i64>("packets-lost").or_else(|_| stats.get::<i32>("packets-lost").map(i64::from));
-        lost.ok().and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
-    };
-    reply
-        .iter()
-        .filter_map(|(_, value)| value.get::<gst::Structure>().ok())
-        .filter(|stats| stats.get::<WebRTCStatsType>("type") == Ok(WebRTCStatsType::InboundRtp))
-        .map(|stats| lost_of(&stats))
-        .sum()
 }
 
 #[cfg(test)]
@@ -171,8 +163,8 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let mut counts = Counts { offered: Some(start), ..Counts::default() };
-        counts.packet(100, at(20));
-        counts.packet(50, at(21));
+        counts.packet(&[], 100, at(20));
+        counts.packet(&[], 50, at(21));
         for ms in [60, 93, 400, 433] {
             counts.picture(Codec::Vp8, (320, 180), sample(), at(ms));
         }
@@ -200,22 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read_between_readings_and_losses_summed_over_lanes() {
+    fn rates_are_read_between_readings() {
         let mut counts = Counts::default();
         let mut meter = Meter::default();
-        counts.packet(10_000, Instant::now());
+        counts.packet(&[], 10_000, Instant::now());
         counts.picture(Codec::Vp8, (2, 2), sample(), Instant::now());
-        let stats = meter.read(&counts, 3, Duration::from_millis(500));
-        assert_eq!((stats.bitrate_bps, stats.fps, stats.lost_packets), (160_000, 2.0, 3));
-        assert_eq!(meter.read(&counts, 3, Duration::from_secs(1)).bitrate_bps, 0);
-
-        let inbound = |lost: i32| {
-            gst::Structure::builder("inbound-rtp")
-                .field("type", WebRTCStatsType::InboundRtp)
-                .field("packets-lost", lost)
-                .build()
-        };
-        let lanes = gst::Structure::builder("stats").field("a", inbound(4)).field("b", inbound(-2));
-        assert_eq!(lost_packets(&lanes.field("c", 1).build()), 4);
+        let stats = meter.read(&counts, Duration::from_millis(500));
+        assert_eq!((stats.bitrate_bps, stats.fps, stats.lost_packets), (160_000, 2.0, 0));
+        assert_eq!(meter.read(&counts, Duration::from_secs(1)).bitrate_bps, 0);
     }
 }

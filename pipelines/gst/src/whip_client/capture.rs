@@ -46,12 +46,17 @@ pub(super) struct Capture {
     notes: mpsc::UnboundedReceiver<CaptureNote>,
     bus: mpsc::UnboundedReceiver<BusNote>,
     source_name: String,
+    /// Held in PAUSED until all lanes are known, see [`Capture::start`].
+    held: bool,
     // Dropped last: callbacks write into the channels above.
     pipeline: PipelineGuard,
 }
 
 impl Capture {
     /// Builds the pipeline and sets it going. Call [`Capture::ready`] next.
+    ///
+    /// A file is only opened: its lanes are found and added while the pipeline is on its way to PLAYING, and elements that get there before
+    /// it have no clock and no base time yet, so they would keep no pace: on a busy machine sound rushed through whole before the first picture, and a short file was over at once.
     pub(super) fn start(options: &PublishOptions, outlets: &Arc<Outlets>) -> Result<Self, PublishError> {
         let (pipeline, bus) = PipelineGuard::new("capture");
         let (sender, notes) = mpsc::unbounded_channel();
@@ -69,13 +74,19 @@ impl Capture {
             taken: Arc::default(),
             notes: sender,
         };
-        let mut capture = Self { notes, bus, source_name: options.source.to_string(), pipeline };
+        let held = builder.paced;
+        let mut capture = Self { notes, bus, source_name: options.source.to_string(), held, pipeline };
         source::add(options, &builder)?;
         drop(builder);
-        if capture.pipeline.set_state(gst::State::Playing).is_err() {
-            return Err(capture.failed_to_start());
-        }
+        capture.set_state(if held { gst::State::Paused } else { gst::State::Playing })?;
         Ok(capture)
+    }
+
+    fn set_state(&mut self, state: gst::State) -> Result<(), PublishError> {
+        if self.pipeline.set_state(state).is_err() {
+            return Err(self.failed_to_start());
+        }
+        Ok(())
     }
 
     /// The error that a failed state change left on the bus.
@@ -109,7 +120,12 @@ impl Capture {
             match note {
                 CaptureNote::Announced(kind) => drop(announced.insert(kind)),
                 CaptureNote::Ready(kind) => drop(ready.insert(kind)),
-                CaptureNote::Complete => complete = true,
+                CaptureNote::Complete => {
+                    complete = true;
+                    if std::mem::take(&mut self.held) {
+                        self.set_state(gst::State::Playing)?;
+                    }
+                }
                 CaptureNote::Ended => return Err(self.source_error("it ended before its first frame".into())),
                 CaptureNote::Failed(reason) => return Err(self.source_error(reason)),
             }
@@ -338,4 +354,34 @@ fn link_to(pad: &gst::Pad, element: &gst::Element) -> Result<(), PublishError> {
 fn rate_of(pad: &gst::Pad) -> Option<gst::Fraction> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     caps.structure(0)?.get::<gst::Fraction>("framerate").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::whip_client::options::Faults;
+
+    /// With PLAYING as its target from the beginning, the pipeline would be racing against the file's own elements.
+    #[tokio::test]
+    async fn a_file_keeps_still_until_all_its_lanes_are_known() {
+        gst::init().unwrap();
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("tone.ogg");
+        let tone = ["-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "libopus"];
+        let made = std::process::Command::new("ffmpeg").args(tone).arg(&path).status().unwrap();
+        assert!(made.success());
+        let options = PublishOptions::new(Source::File(path), "http://127.0.0.1/whip/x");
+        let outlets = Arc::new(Outlets::new(&Faults::default()));
+        let mut capture = Capture::start(&options, &outlets).unwrap();
+        assert_eq!(capture.next_note().await, CaptureNote::Announced(TrackKind::Audio));
+        assert_eq!(capture.next_note().await, CaptureNote::Complete);
+        let limit = gst::ClockTime::from_seconds(10);
+        assert_eq!(capture.pipeline.state(limit).1, gst::State::Paused);
+        assert!(outlets.formats().is_empty(), "nothing has been encoded");
+        capture.set_state(gst::State::Playing).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(capture.next_note().await, CaptureNote::Ready(TrackKind::Audio));
+        assert_eq!(capture.next_note().await, CaptureNote::Ended);
+        assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
+    }
 }

@@ -64,10 +64,13 @@ impl Sender {
         self.pipeline.set_state(gst::State::Playing).unwrap();
         // webrtcbin describes what its pads have caps for: the answer must not be made before.
         for pad in self.webrtc.sink_pads() {
-            let (sender, mut known) = tokio::sync::watch::channel(pad.current_caps().is_some());
+            let (sender, mut known) = tokio::sync::watch::channel(false);
+            let later = sender.clone();
             pad.connect_notify(Some("caps"), move |pad, _| {
-                sender.send_replace(pad.property::<Option<gst::Caps>>("caps").is_some());
+                later.send_replace(pad.property::<Option<gst::Caps>>("caps").is_some());
             });
+            // Looked at after, so that no change in between is missed.
+            sender.send_if_modified(|known| pad.current_caps().is_some() && !std::mem::replace(known, true));
             known.wait_for(|known| *known).await.unwrap();
         }
         let offer = webrtc::WebRTCSessionDescription::new(webrtc::WebRTCSDPType::Offer, sdp);
