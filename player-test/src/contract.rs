@@ -1,9 +1,7 @@
 //! All that these tests know of the server: its URLs, page queries, JSON and config keys. Nothing else in this crate may
 //! name one, so that a change of the contract is a change of this file.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,18 +31,6 @@ pub fn binary() -> Result<PathBuf> {
 #[must_use]
 pub fn listening_line(line: &str) -> Option<String> {
     line.strip_prefix("skywave: listening on ").map(|url| url.trim().trim_end_matches('/').to_owned())
-}
-
-/// The same for HTTPS, where that is on.
-#[must_use]
-pub fn https_line(line: &str) -> Option<String> {
-    listening_line(line).filter(|url| url.starts_with("https://"))
-}
-
-/// The lines that say how other devices of the network reach the server: gives the base URL.
-#[must_use]
-pub fn other_devices_line(line: &str) -> Option<String> {
-    line.strip_prefix("skywave: from other devices: ").map(|url| url.trim().trim_end_matches('/').to_owned())
 }
 
 /// The URLs of one server.
@@ -210,29 +196,7 @@ pub struct Settings {
     pub silence_timeout_ms: u32,
     /// x264 preset: tests share two cores with browsers that encode, so they take the cheapest.
     pub preset: &'static str,
-    /// Further sections, as they stand in the file.
-    pub more: String,
-    /// Where the server is to be found.
-    pub listens: Listens,
-    /// Relay threads, each with a media port of its own; 0: one per core.
-    pub media_threads: u32,
-    /// The TURN server that clients are told, and the secret that it shares with Skywave.
-    pub turn: Option<(String, String)>,
 }
-
-/// Where a server listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listens {
-    /// On free ports: HTTP on loopback, media everywhere.
-    Locally,
-    /// On [`HTTP_PORT`] and from [`MEDIA_PORT`] on, for whoever reaches this address: in a network of the test's own no port is taken.
-    At(Ipv4Addr),
-}
-
-/// The HTTP port of a server that [`Listens::At`] an address.
-pub const HTTP_PORT: u16 = 8080;
-/// Its first media port, UDP and TCP.
-pub const MEDIA_PORT: u16 = 8190;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -243,10 +207,6 @@ impl Default for Settings {
             connect_timeout_ms: 10_000,
             silence_timeout_ms: 5000,
             preset: "ultrafast",
-            more: String::new(),
-            listens: Listens::Locally,
-            media_threads: 0,
-            turn: None,
         }
     }
 }
@@ -255,29 +215,12 @@ impl Settings {
     /// As the server's TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self {
-            segment_ms,
-            grace_ms,
-            linger_ms,
-            connect_timeout_ms,
-            silence_timeout_ms,
-            preset,
-            more,
-            ..
-        } = self;
+        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset } = self;
         let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
         let times =
             format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
         let ingest = format!("[ingest]\ngrace_ms = {grace_ms}\nlinger_ms = {linger_ms}\n{times}");
-        let mut toml = format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n{more}\n");
-        toml += &format!("\n[media]\nthreads = {}\n", self.media_threads);
-        if let Listens::At(_) = self.listens {
-            toml += "\n[http]\nopen = true\n";
-        }
-        if let Some((url, secret)) = &self.turn {
-            toml += &format!("\n[turn]\nurls = [\"{url}\"]\nsecret = \"{secret}\"\n");
-        }
-        toml
+        format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n")
     }
 
     /// From a publisher's last packet to nothing being left of its stream.
@@ -287,15 +230,10 @@ impl Settings {
     }
 }
 
-/// Arguments of the server: where it listens, and a config file.
+/// Arguments of the server: free ports of loopback, and a config file.
 #[must_use]
-pub fn serve_arguments(config: &Path, listens: Listens) -> Vec<OsString> {
-    let (http, media_port) = match listens {
-        Listens::Locally => ("127.0.0.1:0".to_owned(), 0),
-        Listens::At(address) => (format!("{address}:{HTTP_PORT}"), MEDIA_PORT),
-    };
-    let media_port = media_port.to_string();
-    let fixed = ["serve", "--listen", &http, "--media-port", &media_port, "--config"];
+pub fn serve_arguments(config: &Path) -> Vec<OsString> {
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--media-port", "0", "--config"];
     fixed.iter().map(OsString::from).chain([config.as_os_str().to_owned()]).collect()
 }
 
@@ -429,116 +367,6 @@ pub struct PlayAudio {
     pub buffers: u64,
     /// The loudest sample, dB relative to full scale; absent: digital silence.
     pub peak_db: Option<f64>,
-}
-
-/// The arguments of `skywave` that publish a file's H.264 as it is, over and over.
-#[must_use]
-pub fn publish_file_arguments(file: &str, whip_url: &str) -> Vec<String> {
-    ["publish", file, whip_url, "--video", "copy", "--audio", "off", "--repeat"].map(str::to_owned).to_vec()
-}
-
-/// The arguments of `skywave` that watch for some time, and tell whether pictures came in the order in which they are shown.
-#[must_use]
-pub fn ordered_arguments(whep_url: &str, hold: Duration) -> Vec<String> {
-    let hold = format!("{}ms", hold.as_millis());
-    ["bench", "whep", whep_url, "--viewers", "1", "--duration", &hold, "--json", "-"]
-        .map(str::to_owned)
-        .to_vec()
-}
-
-/// How often, by such a line, a picture came after one that is shown later; `None` for other lines, and when nobody watched.
-#[must_use]
-pub fn pictures_out_of_order(line: &str) -> Option<u64> {
-    let report: serde_json::Value = serde_json::from_str(line).ok()?;
-    (report["playing"].as_u64()? > 0).then(|| report["timestamps_back"].as_u64()).flatten()
-}
-
-/// What `skywave bench whip` prints once its connection stands.
-pub const FEED_ON_AIR: &str = "on air";
-
-/// The arguments of `skywave` that publish a recorded stream of so many bits per second, and tell at the end as JSON.
-#[must_use]
-pub fn feed_arguments(whip_url: &str, bits_per_second: u32) -> Vec<String> {
-    let fixed =
-        ["bench", "whip", whip_url, "--json", "--allow-remote", "--bitrate", &bits_per_second.to_string()];
-    fixed.map(str::to_owned).to_vec()
-}
-
-/// What `skywave bench whip --json` tells at its end.
-#[derive(Debug, Clone, Deserialize)]
-pub struct FeedSeen {
-    /// Time on air, in seconds.
-    pub on_air_s: f64,
-    /// PLI and FIR that came.
-    pub keyframe_requests: u64,
-    /// Most of them within any one second.
-    pub keyframe_requests_peak_per_s: u64,
-    /// The shortest time between two of them.
-    pub least_between_requests_ms: Option<f64>,
-}
-
-impl FeedSeen {
-    /// Whether the server waited a second before it asked again. Packets come late by some milliseconds, so what is seen here may be a
-    /// little less.
-    #[must_use]
-    pub fn is_no_storm(&self) -> bool {
-        self.least_between_requests_ms.is_none_or(|least| least >= 950.0)
-    }
-}
-
-/// The arguments of `skywave` that let a crowd watch, and tell at the end as JSON.
-#[must_use]
-pub fn crowd_arguments(whep_url: &str, viewers: u32, per_second: u32, hold: Duration) -> Vec<String> {
-    let (viewers, rate, hold) =
-        (viewers.to_string(), format!("{per_second}/s"), format!("{}ms", hold.as_millis()));
-    let fixed = [
-        "bench",
-        "whep",
-        whep_url,
-        "--viewers",
-        &viewers,
-        "--rate",
-        &rate,
-        "--duration",
-        &hold,
-        "--json",
-        "-",
-    ];
-    fixed.map(str::to_owned).to_vec()
-}
-
-/// What `skywave bench whep --json -` tells of a step.
-#[derive(Debug, Clone, Deserialize)]
-pub struct CrowdSeen {
-    /// Viewers that watched to the end.
-    pub playing: u32,
-    /// What went wrong, and how often.
-    pub failures: BTreeMap<String, u32>,
-    /// From the offer's departure to the whole first keyframe, milliseconds.
-    pub first_keyframe_ms: Option<CrowdSpread>,
-    /// Packets that never came, while it was measured.
-    pub lost: u64,
-    /// Reasons to distrust the figures.
-    pub limits: Vec<String>,
-}
-
-/// How a figure is spread over a crowd.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct CrowdSpread {
-    /// Half are no greater.
-    pub p50: f64,
-    /// 95 % are no greater.
-    pub p95: f64,
-    /// The greatest.
-    pub max: f64,
-    /// How many there were.
-    pub count: u32,
-}
-
-/// The URL at which a viewer's session chooses its layer (draft-ietf-wish-whep-events, "Video Layer Selection extension").
-#[must_use]
-pub fn layer_of(session: &str) -> String {
-    format!("{session}/layer")
 }
 
 /// Faults of `skywave publish`, as its flags.
