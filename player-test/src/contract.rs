@@ -431,12 +431,6 @@ pub struct PlayAudio {
     pub peak_db: Option<f64>,
 }
 
-/// The arguments of `skywave` that publish a file's H.264 as it is, over and over.
-#[must_use]
-pub fn publish_file_arguments(file: &str, whip_url: &str) -> Vec<String> {
-    ["publish", file, whip_url, "--video", "copy", "--audio", "off", "--repeat"].map(str::to_owned).to_vec()
-}
-
 /// The arguments of `skywave` that watch for some time, and tell whether pictures came in the order in which they are shown.
 #[must_use]
 pub fn ordered_arguments(whep_url: &str, hold: Duration) -> Vec<String> {

@@ -5,6 +5,10 @@ use crate::stats::Counters;
 use crate::tcp::TcpSide;
 use std::sync::Arc;
 
+/// Datagrams from which on one call for all is cheaper than one for each. Measured (`benches/README.md`): two cost 0.56 to 0.73 of what
+/// they cost one by one, and one alone 1.06 to 1.08, so that it leaves without segmentation.
+const MIN_RUN: u64 = 2;
+
 /// The sockets of one thread, as far as sending is concerned.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -46,7 +50,7 @@ impl Wire {
         let Some(socket) = self.sockets.get(socket) else { return 0 };
         let datagrams = run.len().div_ceil(segment) as u64;
         Counters::one(&self.counters.sends);
-        if datagrams == 1 {
+        if datagrams < MIN_RUN {
             return u64::from(socket.send(path, run, None).is_ok());
         }
         if socket.send(path, run, Some(segment)).is_ok() {

@@ -531,7 +531,9 @@ fn checks_with_wrong_integrity_and_packets_sent_twice_change_nothing_and_are_cou
     let ufrag = waiting.answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap();
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let before = node.stats().total();
-    (0..50).for_each(|_| drop(stranger.send_to(&hostile::forged(ufrag), node.local_addrs()[0]).unwrap()));
+    for _ in 0..50 {
+        stranger.send_to(&hostile::forged(ufrag), node.local_addrs()[0]).unwrap();
+    }
     until(&node, |node| node.stats().total().rejected_stun >= before.rejected_stun + 50);
     // The viewer's own reports, each a second time.
     viewer.client.repeats_rtcp = true;
