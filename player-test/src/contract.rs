@@ -431,22 +431,6 @@ pub struct PlayAudio {
     pub peak_db: Option<f64>,
 }
 
-/// The arguments of `skywave` that watch for some time, and tell whether pictures came in the order in which they are shown.
-#[must_use]
-pub fn ordered_arguments(whep_url: &str, hold: Duration) -> Vec<String> {
-    let hold = format!("{}ms", hold.as_millis());
-    ["bench", "whep", whep_url, "--viewers", "1", "--duration", &hold, "--json", "-"]
-        .map(str::to_owned)
-        .to_vec()
-}
-
-/// How often, by such a line, a picture came after one that is shown later; `None` for other lines, and when nobody watched.
-#[must_use]
-pub fn pictures_out_of_order(line: &str) -> Option<u64> {
-    let report: serde_json::Value = serde_json::from_str(line).ok()?;
-    (report["playing"].as_u64()? > 0).then(|| report["timestamps_back"].as_u64()).flatten()
-}
-
 /// What `skywave bench whip` prints once its connection stands.
 pub const FEED_ON_AIR: &str = "on air";
 
@@ -512,6 +496,8 @@ pub struct CrowdSeen {
     pub first_keyframe_ms: Option<CrowdSpread>,
     /// Packets that never came, while it was measured.
     pub lost: u64,
+    /// Pictures that came after one which is shown later.
+    pub timestamps_back: u64,
     /// Reasons to distrust the figures.
     pub limits: Vec<String>,
 }

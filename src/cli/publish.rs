@@ -104,6 +104,9 @@ struct FaultArgs {
     /// Percentage of video frames that are damaged before they are sent.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     corrupt_percent: f64,
+    /// Encode H.264 with this many B-frames between others, as cameras and encoders do that were not set up for WebRTC.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
+    b_frames: u32,
     /// Stop without a word after this long on air.
     #[arg(long, value_name = "TIME", value_parser = time)]
     vanish_after: Option<Duration>,
@@ -174,6 +177,7 @@ impl PublishArgs {
                 mute_audio: self.faults.mute_audio,
                 mute_video: self.faults.mute_video,
                 corrupt_percent: self.faults.corrupt_percent,
+                b_frames: self.faults.b_frames,
                 vanish_after: self.faults.vanish_after,
                 seed: self.faults.seed,
             },

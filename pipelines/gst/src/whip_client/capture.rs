@@ -65,6 +65,7 @@ impl Capture {
             outlets: Arc::clone(outlets),
             video: options.video.clone(),
             audio: options.audio,
+            b_frames: options.faults.b_frames,
             // Live sources keep their own pace.
             paced: matches!(options.source, Source::File(_)),
             patience: match options.source {
@@ -170,6 +171,7 @@ pub(super) struct LaneBuilder {
     outlets: Arc<Outlets>,
     video: VideoChoice,
     audio: AudioChoice,
+    b_frames: u32,
     paced: bool,
     /// How long pictures may wait for the encoder.
     patience: Duration,
@@ -278,7 +280,7 @@ impl LaneBuilder {
         }
         let chain = match (kind, &self.video, self.audio) {
             (TrackKind::Video, VideoChoice::Auto(encoding) | VideoChoice::Encode(encoding), _) => {
-                encode::video_chain(encoding, self.patience, rate_of(pad))?
+                encode::video_chain(encoding, self.b_frames, self.patience, rate_of(pad))?
             }
             (TrackKind::Audio, _, AudioChoice::Opus { bitrate_bps }) => encode::audio_chain(bitrate_bps)?,
             (TrackKind::Video, VideoChoice::Copy, _) => {

@@ -37,9 +37,10 @@ fn h264_encoder() -> &'static str {
 }
 
 /// Raw pictures at `source_rate` in, coded frames out. Pictures that wait for the encoder longer than `patience` are
-/// forgotten.
+/// forgotten. `b_frames` are a fault made on purpose.
 pub(super) fn video_chain(
     encoding: &VideoEncoding,
+    b_frames: u32,
     patience: Duration,
     source_rate: Option<gst::Fraction>,
 ) -> Result<Vec<gst::Element>, PublishError> {
@@ -57,7 +58,7 @@ pub(super) fn video_chain(
     chain.extend([make("videoconvert")?, scale]);
     chain.push(caps_filter(raw_video_caps(encoding))?);
     chain.extend(match encoding.codec {
-        Codec::H264 => h264_chain(encoding)?,
+        Codec::H264 => h264_chain(encoding, b_frames)?,
         codec => vec![vpx_encoder(codec, encoding)?],
     });
     Ok(chain)
@@ -147,15 +148,19 @@ fn vpx_encoder(codec: Codec, encoding: &VideoEncoding) -> Result<gst::Element, P
     Ok(encoder)
 }
 
-fn h264_chain(encoding: &VideoEncoding) -> Result<Vec<gst::Element>, PublishError> {
+fn h264_chain(encoding: &VideoEncoding, b_frames: u32) -> Result<Vec<gst::Element>, PublishError> {
     let name = h264_encoder();
     let encoder = make(name)?;
     if name == "x264enc" {
-        encoder.set_property_from_str("tune", "zerolatency");
+        if b_frames == 0 {
+            // It leaves B-frames out whatever else is asked for.
+            encoder.set_property_from_str("tune", "zerolatency");
+        }
         encoder.set_property_from_str("speed-preset", "superfast");
         encoder.set_property("bitrate", (encoding.bitrate_bps / 1000).max(1));
         encoder.set_property("key-int-max", keyframe_frames(encoding));
-        encoder.set_property("bframes", 0u32);
+        encoder.set_property("bframes", b_frames);
+        encoder.set_property("b-adapt", false);
         encoder.set_property("byte-stream", true);
         encoder.set_property("threads", threads());
         encoder.set_property("option-string", "scenecut=0");
@@ -165,7 +170,8 @@ fn h264_chain(encoding: &VideoEncoding) -> Result<Vec<gst::Element>, PublishErro
         encoder.set_property_from_str("rate-control", "bitrate");
         encoder.set_property_from_str("complexity", "low");
     }
-    let profile = gst::Caps::builder("video/x-h264").field("profile", "constrained-baseline").build();
+    let profile = if b_frames == 0 { "constrained-baseline" } else { "main" };
+    let profile = gst::Caps::builder("video/x-h264").field("profile", profile).build();
     let mut chain = vec![encoder, caps_filter(profile)?];
     chain.extend(h264_framing()?);
     Ok(chain)

@@ -46,8 +46,8 @@ impl Outlets {
     pub(super) fn new(faults: &Faults) -> Self {
         let range = |mute: Option<(Duration, Duration)>| mute.map(|(from, to)| from..=to);
         Self {
-            video: Arc::new(Outlet::new(TrackKind::Video, range(faults.mute_video))),
-            audio: Arc::new(Outlet::new(TrackKind::Audio, range(faults.mute_audio))),
+            video: Arc::new(Outlet::new(TrackKind::Video, range(faults.mute_video), faults.b_frames > 0)),
+            audio: Arc::new(Outlet::new(TrackKind::Audio, range(faults.mute_audio), false)),
         }
     }
 
@@ -85,6 +85,8 @@ impl Outlets {
 pub(super) struct Outlet {
     kind: TrackKind,
     mute: Option<RangeInclusive<Duration>>,
+    /// Frames may go back in time: a fault made on purpose.
+    reorders: bool,
     state: Mutex<OutletState>,
 }
 
@@ -112,8 +114,8 @@ pub(super) struct Target {
 }
 
 impl Outlet {
-    fn new(kind: TrackKind, mute: Option<RangeInclusive<Duration>>) -> Self {
-        Self { kind, mute, state: Mutex::default() }
+    fn new(kind: TrackKind, mute: Option<RangeInclusive<Duration>>, reorders: bool) -> Self {
+        Self { kind, mute, reorders, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, OutletState> {
@@ -161,7 +163,7 @@ impl Outlet {
             state.format = Some(format);
             delivery = Delivery::FirstFrame;
         }
-        if state.last_time.is_some_and(|last| time < last) {
+        if !self.reorders && state.last_time.is_some_and(|last| time < last) {
             return Ok(Delivery::Reordered);
         }
         state.last_time = Some(time);

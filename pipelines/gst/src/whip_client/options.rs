@@ -273,6 +273,8 @@ pub struct Faults {
     pub mute_video: Option<(Duration, Duration)>,
     /// Percentage (0 to 100) of video frames whose payload is damaged before it is protected.
     pub corrupt_percent: f64,
+    /// Encode H.264 with this many B-frames between others, which WebRTC viewers cannot take; a copied file may have them too then.
+    pub b_frames: u32,
     /// After this long on air stop without a word: no DELETE, no RTCP BYE, no DTLS alert.
     pub vanish_after: Option<Duration>,
     /// Seed of the dice behind the percentages: equal seeds, equal decisions.
@@ -288,6 +290,7 @@ impl Default for Faults {
             mute_audio: None,
             mute_video: None,
             corrupt_percent: 0.0,
+            b_frames: 0,
             vanish_after: None,
             seed: 1,
         }
