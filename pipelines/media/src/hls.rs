@@ -36,7 +36,7 @@ pub use config::HlsConfig;
 pub use daterange::{DateRange, DateRangeError, DateRangeUpdate, Extra, MAX_DATE_RANGES};
 pub use name::{NameError, RenditionName, TakeId};
 pub use packager::{Counters, HlsError, HlsEvent, Packager};
-pub use playlist::date_time;
+pub use playlist::{date_time, parse_date_time};
 pub use query::QueryError;
 pub use segment::{Part, Segment};
 pub use view::{Awaited, CachePolicy, HlsView, Lookup, Resource, Stored};

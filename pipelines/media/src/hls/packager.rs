@@ -606,10 +606,12 @@ impl Packager {
         // Renditions may finish out of step: what one of them may still have to make is not given out.
         let begun = self.lanes.iter().filter_map(|lane| lane.segments.back().map(|s| s.msn)).min();
         let has_bytes = |lane: &Lane, msn| lane.segment(msn).is_some_and(|segment| segment.bytes > 0);
-        while let Some(msn) = self.window.next_to_store(|msn| match begun {
-            Some(begun) if msn <= begun => self.lanes.iter().filter(|lane| has_bytes(lane, msn)).count(),
-            _ => 1,
-        }) {
+        let lanes = &self.lanes;
+        let count = |msn| {
+            let complete = begun.is_some_and(|begun| msn <= begun);
+            complete.then(|| lanes.iter().filter(|lane| has_bytes(lane, msn)).count())
+        };
+        while let Some(msn) = self.window.next_to_store(count) {
             for lane in self.lanes.iter().filter(|lane| has_bytes(lane, msn)) {
                 let Some(segment) = lane.segment(msn) else { continue };
                 let (rendition, segment) = (lane.name.clone(), Arc::clone(segment));

@@ -315,6 +315,58 @@ pub fn date_time(time: UnixTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// Reads a date and time as RFC 3339 section 5.6 writes it, with `Z` or an offset. `None` for anything else.
+pub fn parse_date_time(text: &str) -> Option<UnixTime> {
+    let text = text.as_bytes();
+    let number = |from: usize, to: usize| -> Option<i64> {
+        let digits = text.get(from..to)?;
+        digits
+            .iter()
+            .all(u8::is_ascii_digit)
+            .then(|| digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
+    };
+    let is = |at: usize, wanted: &[u8]| text.get(at).is_some_and(|byte| wanted.contains(byte));
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let separated = is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
+    let days = days_of(year, month, day);
+    // A leap second counts as the one after it.
+    if !separated || civil(days) != (year, month, day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let digits =
+        if is(19, b".") { text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count() } else { 0 };
+    if is(19, b".") && digits == 0 {
+        return None;
+    }
+    let kept = digits.min(6);
+    let micros = number(20, 20 + kept).unwrap_or(0) * 10_i64.pow(6 - u32::try_from(kept).ok()?);
+    let zone = if digits == 0 { 19 } else { 20 + digits };
+    let (offset_minutes, end) = match *text.get(zone)? {
+        b'Z' | b'z' => (0, zone + 1),
+        sign @ (b'+' | b'-') if is(zone + 3, b":") => {
+            let (hours, minutes) = (number(zone + 1, zone + 3)?, number(zone + 4, zone + 6)?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let offset = hours * 60 + minutes;
+            (if sign == b'+' { offset } else { -offset }, zone + 6)
+        }
+        _ => return None,
+    };
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset_minutes * 60;
+    (end == text.len()).then(|| UnixTime::from_micros(seconds * 1_000_000 + micros))
+}
+
+/// Days from 1970-01-01 to a date in the proleptic Gregorian calendar; the inverse of [`civil`].
+const fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year - era * 400;
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 /// Year, month and day of a count of days since 1970-01-01, in the proleptic Gregorian calendar. Years begin in March, so
 /// that the leap day is a year's last: then the first day of month m (March = 0) is day (153 m + 2) / 5.
 const fn civil(days: i64) -> (i64, i64, i64) {
@@ -345,5 +397,31 @@ mod tests {
         assert_eq!(date(1_795_385_004_123_456), "2026-11-22T22:03:24.123Z");
         assert_eq!(date(-1_000), "1969-12-31T23:59:59.999Z");
         assert_eq!(date(4_107_542_400_000_000), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn dates_are_read_as_they_are_written() {
+        for micros in [0, 951_782_400_000_000, 1_795_385_004_123_000, -1_000, 4_107_542_400_000_000] {
+            let time = UnixTime::from_micros(micros);
+            assert_eq!(parse_date_time(&date_time(time)), Some(time));
+        }
+        let noon = Some(UnixTime::from_micros(1_795_348_800_000_000));
+        for same in ["2026-11-22T12:00:00Z", "2026-11-22t13:30:00.0+01:30", "2026-11-22 07:00:00-05:00"] {
+            assert_eq!(parse_date_time(same), noon, "{same}");
+        }
+        for bad in [
+            "",
+            "2026-11-22",
+            "2026-11-22T12:00:00",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T12:00:00.Z",
+            "2026-11-22T12:00:00Zx",
+            "2026-11-22T12:00:00+1:00",
+            "2026-11-22T12:00:00\u{e9}",
+        ] {
+            assert_eq!(parse_date_time(bad), None, "{bad}");
+        }
     }
 }

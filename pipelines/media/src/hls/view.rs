@@ -1,6 +1,6 @@
 //! What players may ask for at one moment, and what they get.
 
-use super::daterange::DateRanges;
+use super::daterange::{DateRange, DateRanges};
 use super::lane::Edge;
 use super::playlist::Rendering;
 use super::query::{Query, QueryError, Scope, Skip};
@@ -171,6 +171,7 @@ impl HlsView {
             let playlist =
                 if query.scope == Scope::Event { &self.multivariant_event } else { &self.multivariant };
             return match playlist {
+                None if self.ended => Lookup::NotFound,
                 None => Lookup::Later(Awaited::Multivariant),
                 Some(_) if query.scope == Scope::Event && self.kept_from > 0 => Lookup::BeginningGone,
                 Some(found) => Lookup::Found(found.clone()),
@@ -209,6 +210,11 @@ impl HlsView {
         }
     }
 
+    /// The events with a date that the playlists list.
+    pub fn date_ranges(&self) -> impl Iterator<Item = &DateRange> {
+        self.date_ranges.iter()
+    }
+
     /// Who made the segments that are looked up here.
     pub fn take(&self) -> &TakeId {
         &self.take
@@ -237,9 +243,12 @@ impl HlsView {
     fn playlist(&self, name: &RenditionName, entry: &Entry, query: Query, keyframes: bool) -> Lookup {
         let Query { scope, skip, msn, part } = query;
         let rendition = &entry.rendition;
-        if rendition.last().is_none() {
-            return Lookup::Later(Awaited::Beginning(name.clone()));
-        }
+        let Some((last, _)) = rendition.last() else {
+            return match self.ended {
+                true => Lookup::NotFound,
+                false => Lookup::Later(Awaited::Beginning(name.clone())),
+            };
+        };
         if scope == Scope::Event && self.kept_from > 0 {
             return Lookup::BeginningGone;
         }
@@ -264,8 +273,13 @@ impl HlsView {
             let text = if keyframes { rendering.keyframes() } else { rendering.media(skip) };
             text.map(|text| self.playlist_resource(index, text))
         });
-        let Some(found) = found else { return Lookup::Later(Awaited::Beginning(name.clone())) };
-        let mut found = found.clone();
+        let Some(mut found) = found.clone() else {
+            // The first keyframe is listed with its segment.
+            return match keyframes && !self.ended && rendition.segments.is_empty() {
+                true => Lookup::Later(Awaited::Playlist { rendition: name.clone(), msn: last, part: None }),
+                false => Lookup::NotFound,
+            };
+        };
         if msn.is_some() {
             // Such an address always means the same, so that caches may keep the answer long (rfc8216bis appendix B.1).
             found.cache = CachePolicy::Short(self.config.skip_boundary());

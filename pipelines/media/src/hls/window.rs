@@ -96,9 +96,9 @@ impl Window {
         self.trim();
     }
 
-    /// The next media sequence number whose segments are to be stored, by so many renditions as `count` says. Those that
-    /// none has are stored as they are.
-    pub(super) fn next_to_store(&mut self, count: impl Fn(u64) -> usize) -> Option<u64> {
+    /// The next media sequence number whose segments are to be stored, by so many renditions as `count` says: `None` while
+    /// one of them may still have to make its own. Those that none has are stored as they are.
+    pub(super) fn next_to_store(&mut self, count: impl Fn(u64) -> Option<usize>) -> Option<u64> {
         let after = self.store_nanos?;
         let mut behind: u64 = self.rows.iter().map(|row| row.nanos).sum();
         let mut memory = self.memory_bytes;
@@ -112,7 +112,7 @@ impl Window {
                 {
                     return None;
                 }
-                Place::Memory => match count(row.msn) {
+                Place::Memory => match count(row.msn)? {
                     0 => row.place = Place::Stored,
                     renditions => {
                         row.place = Place::Leaving(renditions);
