@@ -1,9 +1,10 @@
 //! Assembly: what is started, in which order, and how it ends.
 
-use crate::config::{Config, Media};
+use crate::config::{Config, Hls, Media};
 use crate::events::EventHub;
 use crate::http::server::{self, Entrance};
 use crate::metrics::Metrics;
+use crate::outputs::dvr::DvrDisk;
 use crate::registry::{self, Registry};
 use crate::tls::{Tls, TlsError};
 use crate::worker;
@@ -51,6 +52,8 @@ pub(crate) enum StartError {
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("hls.dvr_dir = {folder:?} cannot be used: {source}")]
+    DvrDisk { folder: String, source: std::io::Error },
 }
 
 /// Where requests are answered.
@@ -75,11 +78,12 @@ pub(crate) async fn run(
     worker::check_elements(config.transcode.encoder).await.map_err(StartError::Elements)?;
     let tls = Tls::of(&config)?;
     let (entrances, addresses) = listen(&config, tls.as_ref()).await?;
+    let dvr_disk = open_dvr_disk(&config.hls)?;
     let node = Node::start(node_config(&config))?;
     let https = addresses.https.as_ref().map(|https| https.address.to_string());
     tracing::info!(http = %addresses.http, https, media = ?node.local_addrs(), "serving");
     let max_connections = config.http.max_connections;
-    let registry = Arc::new(Registry::new(node, config));
+    let registry = Arc::new(Registry::new(node, config, dvr_disk));
     let events = Arc::new(EventHub::new(Arc::clone(&registry)));
     let app = Arc::new(App {
         registry: Arc::clone(&registry),
@@ -131,6 +135,16 @@ async fn listen(config: &Config, tls: Option<&Tls>) -> Result<(Vec<Entrance>, Bo
         bound.https = Some(Https { address, fingerprint: tls.fingerprint().map(str::to_owned) });
     }
     Ok((entrances, bound))
+}
+
+/// Where windows go that are longer than the memory's part of them.
+fn open_dvr_disk(config: &Hls) -> Result<Option<DvrDisk>, StartError> {
+    if config.dvr_dir.is_empty() {
+        return Ok(None);
+    }
+    let folder = config.dvr_dir.clone();
+    let opened = DvrDisk::open(folder.as_ref()).map_err(|source| StartError::DvrDisk { folder, source })?;
+    Ok(Some(opened))
 }
 
 /// Ends on SIGINT or SIGTERM.

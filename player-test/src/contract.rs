@@ -108,6 +108,12 @@ impl Urls {
         format!("{}/api/v1/streams/{stream}", self.base)
     }
 
+    /// The events with a date of one stream.
+    #[must_use]
+    pub fn dateranges(&self, stream: &str) -> String {
+        format!("{}/api/v1/streams/{stream}/dateranges", self.base)
+    }
+
     /// Readiness.
     #[must_use]
     pub fn ready(&self) -> String {
@@ -218,6 +224,8 @@ pub struct Settings {
     pub media_threads: u32,
     /// The TURN server that clients are told, and the secret that it shares with Skywave.
     pub turn: Option<(String, String)>,
+    /// More lines of `[hls]`.
+    pub hls: &'static str,
 }
 
 /// Where a server listens.
@@ -247,6 +255,7 @@ impl Default for Settings {
             listens: Listens::Locally,
             media_threads: 0,
             turn: None,
+            hls: "",
         }
     }
 }
@@ -263,9 +272,10 @@ impl Settings {
             silence_timeout_ms,
             preset,
             more,
+            hls,
             ..
         } = self;
-        let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
+        let hls = format!("[hls]\nsegment_ms = {segment_ms}\n{hls}\n");
         let times =
             format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
         let ingest = format!("[ingest]\ngrace_ms = {grace_ms}\nlinger_ms = {linger_ms}\n{times}");
