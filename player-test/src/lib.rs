@@ -15,6 +15,7 @@ pub mod firefox;
 pub mod gstreamer;
 pub mod hls_check;
 pub mod hls_client;
+pub mod hls_page;
 pub mod mp4;
 pub mod offers;
 pub mod proc;

@@ -11,6 +11,8 @@ use warp::http::header;
 const WHIP_PAGE: &str = include_str!("../pages/whip.html");
 const WHEP_PAGE: &str = include_str!("../pages/whep.html");
 const HLS_PAGE: &str = include_str!("../pages/hls.html");
+const NATIVE_PAGE: &str = include_str!("../pages/native.html");
+const CLOCK_JS: &str = include_str!("../pages/clock.js");
 const EMPTY: &str = "/nothing-to-serve";
 
 /// The server; it stops when this goes.
@@ -31,6 +33,8 @@ impl StaticServer {
         let html = |page: &'static str| warp::any().map(move || warp::reply::html(page));
         let script = warp::path!("hls.js")
             .map(move || warp::reply::with_header(hls_js.to_vec(), header::CONTENT_TYPE, "text/javascript"));
+        let clock = warp::path!("clock.js")
+            .map(|| warp::reply::with_header(CLOCK_JS, header::CONTENT_TYPE, "text/javascript"));
         let files = warp::path("files").and(warp::fs::dir(folder.unwrap_or(Path::new(EMPTY)).to_owned()));
         let routes = warp::get()
             .and(
@@ -38,7 +42,9 @@ impl StaticServer {
                     .and(html(WHIP_PAGE))
                     .or(warp::path!("whep").and(html(WHEP_PAGE)))
                     .or(warp::path!("hls").and(html(HLS_PAGE)))
-                    .or(script),
+                    .or(warp::path!("native").and(html(NATIVE_PAGE)))
+                    .or(script)
+                    .or(clock),
             )
             .or(files);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -63,6 +69,12 @@ impl StaticServer {
     #[must_use]
     pub fn whep_page(&self) -> String {
         format!("{}/whep", self.base)
+    }
+
+    /// The page with the browser's own HLS player.
+    #[must_use]
+    pub fn native_page(&self) -> String {
+        format!("{}/native", self.base)
     }
 
     /// The bare hls.js page.

@@ -1,5 +1,7 @@
 //! `skywave bench`: the command line of the load tools.
 
+mod hls;
+
 use super::publish::{size_of_bits, time};
 use super::{complain, fail, say};
 use crate::app;
@@ -7,7 +9,6 @@ use crate::config::{Log, LogFormat};
 use crate::telemetry;
 use clap::{Args, Subcommand, ValueEnum};
 use skywave_load::process::ServerProcess;
-use skywave_load::report::StepReport;
 use skywave_load::whep::{self, WhepOptions};
 use skywave_load::whip::{self, WhipOptions};
 use skywave_load::{ClipCodec, Feedback, Lanes};
@@ -25,6 +26,8 @@ pub(super) enum BenchCommand {
     Whep(Box<WhepArgs>),
     /// Publish a recorded stream in a loop to any server's WHIP URL, without an encoder, and count the keyframe requests.
     Whip(WhipArgs),
+    /// Open many Low-Latency HLS players on any server's playlist, and say how evenly and how late it answers, and what it cost.
+    Hls(Box<hls::HlsArgs>),
 }
 
 #[derive(Args)]
@@ -155,6 +158,7 @@ pub(super) fn run(command: BenchCommand) -> ExitCode {
     let level = match &command {
         BenchCommand::Whep(args) => args.log.clone(),
         BenchCommand::Whip(args) => args.log.clone(),
+        BenchCommand::Hls(args) => args.log.clone(),
     };
     if let Err(words) = telemetry::init(&Log { level, format: LogFormat::Human }) {
         return fail(2, &words);
@@ -166,6 +170,7 @@ pub(super) fn run(command: BenchCommand) -> ExitCode {
     match command {
         BenchCommand::Whep(args) => runtime.block_on(watch(*args)),
         BenchCommand::Whip(args) => runtime.block_on(publish(args)),
+        BenchCommand::Hls(args) => runtime.block_on(hls::play(*args)),
     }
 }
 
@@ -185,13 +190,12 @@ impl Lines {
         }
     }
 
-    fn tell(&mut self, report: &StepReport) -> Result<(), String> {
-        let line = report.json_line().map_err(|e| e.to_string())?;
+    fn tell(&mut self, table: &str, line: &str) -> Result<(), String> {
         match self {
-            Self::Nowhere => say(&report.table()),
-            Self::StandardOutput => say(&line),
+            Self::Nowhere => say(table),
+            Self::StandardOutput => say(line),
             Self::File(file) => {
-                say(&report.table());
+                say(table);
                 writeln!(file, "{line}").map_err(|e| e.to_string())?;
             }
         }
@@ -207,7 +211,8 @@ async fn watch(args: WhepArgs) -> ExitCode {
     let mut failed = false;
     let told = whep::run(args.options(), app::signals(), |report| {
         failed |= !report.failures.is_empty();
-        if let Err(error) = lines.tell(report) {
+        let line = report.json_line().map_err(|error| error.to_string());
+        if let Err(error) = line.and_then(|line| lines.tell(&report.table(), &line)) {
             complain(&format!("skywave: the report was not written: {error}"));
             failed = true;
         }

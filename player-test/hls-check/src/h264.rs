@@ -1,8 +1,7 @@
 //! H.264 (ITU-T H.264), as far as the rules look into it: is a picture an IDR picture, and how large are pictures.
 
 /// Whether an access unit of length-prefixed units (ISO/IEC 14496-15) has an IDR slice (unit type 5).
-#[must_use]
-pub fn is_idr(mut unit: &[u8], length_size: usize) -> bool {
+pub(crate) fn is_idr(mut unit: &[u8], length_size: usize) -> bool {
     while unit.len() > length_size {
         let (length, rest) = unit.split_at(length_size);
         let length = length.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
@@ -18,8 +17,7 @@ pub fn is_idr(mut unit: &[u8], length_size: usize) -> bool {
 }
 
 /// Width and height of the cropped picture, by a sequence parameter set (section 7.3.2.1.1), header byte included.
-#[must_use]
-pub fn picture_size(sps: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn picture_size(sps: &[u8]) -> Option<(u32, u32)> {
     // Emulation prevention bytes are no part of it (section 7.4.1).
     let mut plain: Vec<u8> = Vec::with_capacity(sps.len());
     for byte in sps {

@@ -73,7 +73,8 @@ pub struct Segment {
     pub date_ms: Option<i64>,
     /// Its parts, where they are listed.
     pub parts: Vec<Part>,
-    /// Its lines without those of the parts: what must not change, and what a delta update leaves out.
+    /// Its lines that must not change. Without those of parts, which leave earlier, and without map, key and date, which are written
+    /// where the playlist or a delta update begins, too.
     pub(crate) lines: Vec<String>,
 }
 
@@ -265,7 +266,6 @@ struct Pending {
     range: Option<ByteRange>,
     discontinuity: bool,
     gap: bool,
-    map_here: bool,
     date_ms: Option<i64>,
     parts: Vec<Part>,
     lines: Vec<String>,
@@ -419,7 +419,7 @@ impl Reader {
                 let range = tagged.attributes.text("BYTERANGE").and_then(|text| byte_range(&text));
                 let uri = tagged.attributes.text("URI").unwrap_or_default();
                 self.map = Some(Map { uri, range });
-                pending.map_here = true;
+                return;
             }
             "EXT-X-KEY" => {
                 if tagged.attributes.raw("IV").is_some() {
@@ -428,12 +428,14 @@ impl Reader {
                 if tagged.attributes.raw("KEYFORMAT").is_some() {
                     playlist.needs.push((5, "EXT-X-KEY with KEYFORMAT"));
                 }
+                return;
             }
             "EXT-X-PROGRAM-DATE-TIME" => {
                 pending.date_ms = date::parse_ms(tagged.value);
                 if pending.date_ms.is_none() {
                     faults.add("4.4.4.6-date", format!("EXT-X-PROGRAM-DATE-TIME:{}", tagged.value));
                 }
+                return;
             }
             "EXT-X-PART" => {
                 pending.parts.push(part(&tagged.attributes));

@@ -46,7 +46,9 @@ fn segments(playlist: &MediaPlaylist, faults: &mut Faults) {
             faults.add("4.4.3.1-extinf", format!("segment {msn} has {duration_s} s, the target is {target} s"));
         }
     }
-    for segment in playlist.segments.iter().filter(|segment| segment.map.is_none()) {
+    // A delta update leaves the map out with the segment that it stands before.
+    let unmapped = playlist.segments.iter().filter(|segment| segment.map.is_none() && playlist.skip.is_none());
+    for segment in unmapped {
         faults.add("3.1.2-map", format!("segment {} has no EXT-X-MAP", segment.msn));
     }
     for segment in &playlist.segments {

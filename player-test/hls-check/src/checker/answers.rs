@@ -30,6 +30,7 @@ impl Checker {
         self.waited(at, ask, &whole, answer);
         self.reports(at, &whole, answer);
         self.succeed(at, whole, answer);
+        self.match_hints(at);
     }
 
     fn refused(&mut self, at: usize, ask: Ask, answer: &Answer) {

@@ -53,7 +53,8 @@ impl Checker {
         self.match_hints(at);
     }
 
-    fn match_hints(&mut self, at: usize) {
+    /// Looks at the hinted parts that are listed by now.
+    pub(super) fn match_hints(&mut self, at: usize) {
         let rendition = &mut self.renditions[at];
         let mut came = Vec::new();
         let listed = |uri: &str, rendition: &Rendition| {

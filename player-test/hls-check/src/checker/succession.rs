@@ -98,6 +98,11 @@ impl Checker {
                 self.broken_in(at, "6.2.1-append", || format!("segment {msn}: {:?} became {:?}", was.lines, is.lines));
             }
         }
+        let dates_differ = was.date_ms.zip(is.date_ms).is_some_and(|(was, is)| was != is);
+        if was.map != is.map || dates_differ {
+            let what = || format!("segment {msn}: {:?}, {:?} became {:?}, {:?}", was.map, was.date_ms, is.map, is.date_ms);
+            self.broken_in(at, "6.2.1-append", what);
+        }
         if was.discontinuity_number != is.discontinuity_number {
             let (from, to) = (was.discontinuity_number, is.discontinuity_number);
             let what = || format!("segment {msn} went from {from} to {to}");
