@@ -28,7 +28,11 @@ fn length(usual_s: u64) -> Result<Duration> {
 }
 
 fn follow(server: &Server, stream: &str, duration: Duration) -> LiveOptions {
-    LiveOptions { duration, options: Options { tolerance: TOLERANCE }, ..LiveOptions::new(server.urls.hls(stream)) }
+    LiveOptions {
+        duration,
+        options: Options { tolerance: TOLERANCE },
+        ..LiveOptions::new(server.urls.hls(stream))
+    }
 }
 
 /// Enough was seen for the report to mean something, and no rule was broken but the allowed ones.
@@ -38,7 +42,10 @@ fn is_right(report: &Report, allowed: &[&str], at_least: Duration) -> Result<()>
     let seconds = at_least.as_secs();
     ensure!(counts.segments * 2 >= seconds, "too few segments for {seconds} s: {counts:?}");
     ensure!(counts.parts >= seconds * 4, "too few parts: {counts:?}");
-    ensure!(counts.segments_compared * 4 >= seconds, "too few segments compared with their parts: {counts:?}");
+    ensure!(
+        counts.segments_compared * 4 >= seconds,
+        "too few segments compared with their parts: {counts:?}"
+    );
     ensure!(counts.blocking >= seconds * 4, "too few blocking requests: {counts:?}");
     ensure!(counts.reports > 0 && counts.hints > 0 && counts.nonsense > 0, "{counts:?}");
     let broken: Vec<_> = report.besides(allowed).collect();

@@ -35,7 +35,13 @@ fn starve() -> thread::JoinHandle<()> {
     thread::spawn(|| {
         let until = Instant::now() + Duration::from_secs(1);
         let cores = thread::available_parallelism().map_or(2, usize::from);
-        let busy = |_| thread::spawn(move || while Instant::now() < until { std::hint::spin_loop() });
+        let busy = |_| {
+            thread::spawn(move || {
+                while Instant::now() < until {
+                    std::hint::spin_loop()
+                }
+            })
+        };
         let all: Vec<_> = (0..cores * 2).map(busy).collect();
         for one in all {
             // A thread that only spins does not panic.
@@ -80,7 +86,10 @@ async fn from_canvas_to_eye_through_hls_js_takes_about_a_second() -> Result<()> 
     let starved = viewer.shown_for(Duration::from_secs(8)).await?;
     starving.await?.join().ok().context("the busy threads ended")?;
     let again = viewer.shown_for(Duration::from_secs(4)).await?;
-    show(&format!("with a second of starvation: longest pause {:.0} ms; after it {} pictures in 4 s", starved.longest_pause_ms, again.pictures));
+    show(&format!(
+        "with a second of starvation: longest pause {:.0} ms; after it {} pictures in 4 s",
+        starved.longest_pause_ms, again.pictures
+    ));
 
     assert_eq!(stalls, 0, "playback stalled: {shown:?}");
     assert!(shown.delays.len() as u64 > length.as_secs() * 10, "too few clocks: {}", shown.delays.len());

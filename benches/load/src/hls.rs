@@ -109,7 +109,9 @@ pub async fn run(
 ) -> Result<(), HlsLoadError> {
     let steps = &options.steps;
     if steps.is_empty() || steps.contains(&0) || !steps.is_sorted() {
-        return Err(HlsLoadError::Options("steps are numbers of players from 1 up, each no less than the one before"));
+        return Err(HlsLoadError::Options(
+            "steps are numbers of players from 1 up, each no less than the one before",
+        ));
     }
     if !(options.rate_per_s > 0.0 && options.rate_per_s.is_finite()) {
         return Err(HlsLoadError::Options("the rate must be more than 0"));

@@ -90,6 +90,19 @@ impl Checker {
             | Event::Encoded(_, _, _, answer) => answer.done,
         };
         self.now = self.now.max(done);
+        let about = match &event {
+            Event::Multivariant(_) => None,
+            Event::Playlist(at, ..)
+            | Event::Map(at, ..)
+            | Event::Media(at, ..)
+            | Event::Hint(at, ..)
+            | Event::Removed(at, ..)
+            | Event::Nonsense(at, ..)
+            | Event::Encoded(at, ..) => Some(*at),
+        };
+        if about.is_some_and(|at| at >= self.renditions.len()) {
+            return;
+        }
         match event {
             Event::Multivariant(answer) => self.multivariant(&answer),
             Event::Playlist(at, ask, answer) => self.media_playlist(at, ask, &answer),
@@ -143,7 +156,9 @@ impl Checker {
         let at = self.url.path().to_owned();
         self.counts.playlists += 1;
         if answer.status != 200 {
-            self.broken("6.2.1-available", &at, || format!("the playlist was answered with {}", answer.status));
+            self.broken("6.2.1-available", &at, || {
+                format!("the playlist was answered with {}", answer.status)
+            });
             return;
         }
         self.content_type(&at, answer);
@@ -193,7 +208,9 @@ impl Checker {
         };
         let held = answer.done.saturating_sub(answer.asked);
         if answer.status != 400 || held > self.options.tolerance * 4 {
-            self.broken_in(at, rule, || format!("?{query} was answered with {} after {held:?}", answer.status));
+            self.broken_in(at, rule, || {
+                format!("?{query} was answered with {} after {held:?}", answer.status)
+            });
         }
     }
 
@@ -201,7 +218,9 @@ impl Checker {
         self.counts.encoded += 1;
         if plain.body != encoded.body {
             let lengths = (plain.body.len(), encoded.body.len());
-            self.broken_in(at, "6.2.1-encodings", || format!("{name} differs from the plain one: {lengths:?} bytes"));
+            self.broken_in(at, "6.2.1-encodings", || {
+                format!("{name} differs from the plain one: {lengths:?} bytes")
+            });
         }
     }
 }

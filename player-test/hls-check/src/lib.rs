@@ -32,7 +32,8 @@ pub use date::parse_ms;
 pub use event::{Answer, Ask, Event, Nonsense, Piece, SkipAsk};
 pub use multivariant::{Media, Multivariant, RenditionKind, Variant};
 pub use playlist::{
-    ByteRange, DateRange, Hint, Map, MediaPlaylist, Part, Position, RenditionReport, Segment, ServerControl, Skip,
+    ByteRange, DateRange, Hint, Map, MediaPlaylist, Part, Position, RenditionReport, Segment, ServerControl,
+    Skip,
 };
 pub use report::{Counts, Report};
 pub use rules::{Grade, RULES, Rule, Violation};

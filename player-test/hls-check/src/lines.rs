@@ -39,6 +39,7 @@ pub(crate) fn read<'a>(text: &'a str, of: Of, faults: &mut Faults) -> Vec<Line<'
     if text.starts_with('\u{feff}') {
         faults.add("4.1-text", "the playlist begins with a byte order mark");
     }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let forbidden = |letter: char| letter.is_control() && letter != '\n' && letter != '\r' && letter != '\t';
     if let Some(letter) = text.chars().find(|letter| forbidden(*letter)) {
         faults.add("4.1-text", format!("the control character {letter:?}"));
@@ -55,6 +56,10 @@ pub(crate) fn read<'a>(text: &'a str, of: Of, faults: &mut Faults) -> Vec<Line<'
         }
         if line.trim() != line {
             faults.add("4.1-blanks", format!("blanks around {:?}", line.trim()));
+        }
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
         }
         let Some(rest) = line.strip_prefix("#EXT") else {
             if !line.starts_with('#') {

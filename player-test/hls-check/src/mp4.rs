@@ -44,7 +44,11 @@ fn boxes(bytes: &[u8]) -> Result<Vec<Atom<'_>>, Mp4Error> {
 }
 
 fn child<'a>(bytes: &'a [u8], kind: &[u8; 4], name: &'static str) -> Result<&'a [u8], Mp4Error> {
-    boxes(bytes)?.iter().find(|(other, _)| other == kind).map(|(_, payload)| *payload).ok_or(Mp4Error::Missing(name))
+    boxes(bytes)?
+        .iter()
+        .find(|(other, _)| other == kind)
+        .map(|(_, payload)| *payload)
+        .ok_or(Mp4Error::Missing(name))
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
@@ -119,7 +123,8 @@ impl Track {
         let (kind, entry) = entries.first().ok_or(Mp4Error::Malformed("stsd"))?;
         let coding = coding(kind, entry)?;
         let mvex = child(moov, b"mvex", "mvex")?;
-        let trex = boxes(mvex)?.into_iter().find(|(kind, payload)| kind == b"trex" && be32(payload, 4) == Some(id));
+        let trex =
+            boxes(mvex)?.into_iter().find(|(kind, payload)| kind == b"trex" && be32(payload, 4) == Some(id));
         let (_, trex) = trex.ok_or(Mp4Error::Missing("trex"))?;
         let field = |at| be32(trex, at).ok_or(Mp4Error::Malformed("trex"));
         Ok(Self {
@@ -153,7 +158,8 @@ fn coding(kind: &[u8; 4], entry: &[u8]) -> Result<Coding, Mp4Error> {
     match kind {
         b"avc1" | b"avc3" => {
             let avcc = child(entry.get(78..).ok_or(Mp4Error::Malformed("avc1"))?, b"avcC", "avcC")?;
-            let [profile, constraints, level] = *avcc.get(1..4).and_then(|b| b.first_chunk::<3>()).ok_or(Mp4Error::Malformed("avcC"))?;
+            let [profile, constraints, level] =
+                *avcc.get(1..4).and_then(|b| b.first_chunk::<3>()).ok_or(Mp4Error::Malformed("avcC"))?;
             let length = be16(avcc, 6).ok_or(Mp4Error::Malformed("avcC"))? as usize;
             let sps = avcc.get(8..8 + length).ok_or(Mp4Error::Malformed("avcC"))?;
             // The sequence parameter set says it too, and decoders believe that one.
@@ -166,7 +172,8 @@ fn coding(kind: &[u8; 4], entry: &[u8]) -> Result<Coding, Mp4Error> {
         }
         b"mp4a" => {
             let esds = child(entry.get(28..).ok_or(Mp4Error::Malformed("mp4a"))?, b"esds", "esds")?;
-            let kind = audio_object_type(esds.get(4..).unwrap_or_default()).ok_or(Mp4Error::Malformed("esds"))?;
+            let kind =
+                audio_object_type(esds.get(4..).unwrap_or_default()).ok_or(Mp4Error::Malformed("esds"))?;
             Ok(Coding::Aac { codec: format!("mp4a.40.{kind}") })
         }
         _ => Ok(Coding::Other(name)),
@@ -290,7 +297,9 @@ impl Fragments {
         let mut rest = mdat;
         for (_, trun) in boxes(traf)?.into_iter().filter(|(kind, _)| kind == b"trun") {
             for mut sample in samples(trun, defaults).ok_or(Mp4Error::Malformed("trun"))? {
-                let data = rest.get(..sample.size as usize).ok_or(Mp4Error::Malformed("mdat as long as its samples"))?;
+                let data = rest
+                    .get(..sample.size as usize)
+                    .ok_or(Mp4Error::Malformed("mdat as long as its samples"))?;
                 rest = &rest[sample.size as usize..];
                 sample.time = time;
                 sample.independent = match &track.coding {
@@ -345,7 +354,14 @@ fn samples(trun: &[u8], (duration, size, flags): (u32, u32, u32)) -> Option<Vec<
         let flags = next(0x400, if n == 0 { first_flags } else { flags })?;
         // Version 0 has unsigned offsets; none that matters reaches the sign bit.
         let offset = next(0x800, 0)? as i32;
-        found.push(Sample { time: 0, duration, offset, size, sync: flags & 0x1_0000 == 0, independent: false });
+        found.push(Sample {
+            time: 0,
+            duration,
+            offset,
+            size,
+            sync: flags & 0x1_0000 == 0,
+            independent: false,
+        });
     }
     Some(found)
 }

@@ -96,7 +96,9 @@ impl Multivariant {
                 uri: a.text("URI").unwrap_or_default(),
                 bandwidth: a.int("BANDWIDTH").unwrap_or(0),
                 average_bandwidth: a.int("AVERAGE-BANDWIDTH"),
-                codecs: a.text("CODECS").map(|list| list.split(',').map(|one| one.trim().to_owned()).collect()),
+                codecs: a
+                    .text("CODECS")
+                    .map(|list| list.split(',').map(|one| one.trim().to_owned()).collect()),
                 resolution: a.raw("RESOLUTION").and_then(resolution),
                 frame_rate: a.float("FRAME-RATE"),
                 audio: a.text("AUDIO"),
@@ -149,7 +151,10 @@ impl Multivariant {
             if let Some(group) = &variant.audio
                 && self.media.iter().all(|media| media.kind != "AUDIO" || media.group != *group)
             {
-                faults.add("4.4.6.2-group", format!("{name} names the audio group {group}, which is not there"));
+                faults.add(
+                    "4.4.6.2-group",
+                    format!("{name} names the audio group {group}, which is not there"),
+                );
             }
             let Some(codecs) = &variant.codecs else {
                 faults.add("4.4.6.2-codecs", format!("{name} has no CODECS"));

@@ -248,7 +248,8 @@ impl MediaPlaylist {
         }
         let mut merged = Self { segments: all, skip: None, ..self.clone() };
         if self.skip.as_ref().is_some_and(|skip| skip.removed_dateranges.is_some()) {
-            let removed = self.skip.as_ref().and_then(|skip| skip.removed_dateranges.clone()).unwrap_or_default();
+            let removed =
+                self.skip.as_ref().and_then(|skip| skip.removed_dateranges.clone()).unwrap_or_default();
             for (id, range) in &before.dateranges {
                 if !removed.contains(id) {
                     merged.dateranges.entry(id.clone()).or_insert_with(|| range.clone());
@@ -333,8 +334,13 @@ impl Reader {
             "EXT-X-DATERANGE" => return self.daterange(tagged, faults),
             "EXT-X-SKIP" => {
                 let removed = a.text("RECENTLY-REMOVED-DATERANGES");
-                playlist.needs.push(if removed.is_some() { (10, "EXT-X-SKIP of date ranges") } else { (9, "EXT-X-SKIP") });
-                let ids = |list: String| list.split('\t').filter(|id| !id.is_empty()).map(str::to_owned).collect();
+                playlist.needs.push(if removed.is_some() {
+                    (10, "EXT-X-SKIP of date ranges")
+                } else {
+                    (9, "EXT-X-SKIP")
+                });
+                let ids =
+                    |list: String| list.split('\t').filter(|id| !id.is_empty()).map(str::to_owned).collect();
                 playlist.skip = Some(Skip {
                     segments: a.int("SKIPPED-SEGMENTS").unwrap_or(0),
                     removed_dateranges: removed.map(ids),
@@ -362,7 +368,8 @@ impl Reader {
             "EXTM3U" | "EXT-X-START" => {}
             _ => return false,
         }
-        let moves = ["EXT-X-MEDIA-SEQUENCE", "EXT-X-DISCONTINUITY-SEQUENCE", "EXT-X-ENDLIST", "EXT-X-VERSION"];
+        let moves =
+            ["EXT-X-MEDIA-SEQUENCE", "EXT-X-DISCONTINUITY-SEQUENCE", "EXT-X-ENDLIST", "EXT-X-VERSION"];
         if !moves.contains(&tagged.tag.name) {
             playlist.head.push(tagged.text.to_owned());
         }
@@ -454,7 +461,8 @@ impl Reader {
         if let Some((length, begin)) = pending.range {
             let from = begin.or_else(|| self.range_end.get(uri).copied());
             if from.is_none() {
-                faults.add("4.4.4.2-begin", format!("the range of {uri} has no beginning and none before it"));
+                faults
+                    .add("4.4.4.2-begin", format!("the range of {uri} has no beginning and none before it"));
             }
             let from = from.unwrap_or(0);
             self.range_end.insert(uri.to_owned(), from + length);

@@ -84,19 +84,33 @@ impl Report {
         let mut text = String::new();
         let mut sorted = c.answer_after_ms.clone();
         sorted.sort_unstable();
-        let rank = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).max(1) - 1).map_or(0, Duration::as_millis);
+        let rank = |percent: usize| {
+            sorted.get((sorted.len() * percent).div_ceil(100).max(1) - 1).map_or(0, Duration::as_millis)
+        };
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
             "{:.0} s: {} playlists ({} blocking, {} delta updates, {} of them compared), {} segments ({} compared with their parts), {} parts, \
              {} hints, {} reports, {:.1} MB",
-            self.seconds, c.playlists, c.blocking, c.deltas, c.deltas_compared, c.segments, c.segments_compared, c.parts, c.hints, c.reports,
+            self.seconds,
+            c.playlists,
+            c.blocking,
+            c.deltas,
+            c.deltas_compared,
+            c.segments,
+            c.segments_compared,
+            c.parts,
+            c.hints,
+            c.reports,
             c.bytes as f64 / 1e6
         );
         let _ = writeln!(
             text,
             "{} answers to blocking requests, so long after what they waited for was seen: p50 {} ms, p95 {} ms, most {} ms",
-            sorted.len(), rank(50), rank(95), rank(100)
+            sorted.len(),
+            rank(50),
+            rank(95),
+            rank(100)
         );
         for (uri, bits) in &c.peak_bits {
             let _ = writeln!(text, "{uri}: peak {:.3} Mbit/s", *bits as f64 / 1e6);
@@ -111,7 +125,13 @@ impl Report {
             let Violation { rule, at, what, first_s, times, .. } = one;
             let _ = writeln!(text, "{grade:6} {rule}  {at}  {times} x, first at {first_s:.1} s: {what}");
         }
-        let _ = write!(text, "{} rules: {} broken places of MUST, {} others", RULES.len(), must.len(), rest.len());
+        let _ = write!(
+            text,
+            "{} rules: {} broken places of MUST, {} others",
+            RULES.len(),
+            must.len(),
+            rest.len()
+        );
         text
     }
 }

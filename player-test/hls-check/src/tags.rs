@@ -74,13 +74,7 @@ const fn tag(name: &'static str, place: Place, once: bool, form: Form) -> Tag {
 
 const YES: Kind = Kind::Enum(&["YES"]);
 const YES_OR_NO: Kind = Kind::Enum(&["YES", "NO"]);
-const METHODS: Kind = Kind::Enum(&[
-    "NONE",
-    "AES-128",
-    "AES-256-GCM",
-    "SAMPLE-AES",
-    "SAMPLE-AES-CTR",
-]);
+const METHODS: Kind = Kind::Enum(&["NONE", "AES-128", "AES-256-GCM", "SAMPLE-AES", "SAMPLE-AES-CTR"]);
 const KEY: &[Attribute] = &[
     must("METHOD", METHODS),
     may("URI", Kind::Quoted),
@@ -232,10 +226,7 @@ pub(crate) const TAGS: &[Tag] = &[
         "EXT-X-SKIP",
         Place::Media,
         true,
-        Form::List(&[
-            must("SKIPPED-SEGMENTS", Kind::Int),
-            may("RECENTLY-REMOVED-DATERANGES", Kind::Quoted),
-        ]),
+        Form::List(&[must("SKIPPED-SEGMENTS", Kind::Int), may("RECENTLY-REMOVED-DATERANGES", Kind::Quoted)]),
     ),
     tag(
         "EXT-X-PRELOAD-HINT",

@@ -39,13 +39,18 @@ impl<'a> Edge<'a> {
                 continue;
             };
             if let Some(list) = tag.strip_prefix("PART:") {
-                let part = Part { uri: quoted(list, "URI").unwrap_or_default(), duration: seconds(list, "DURATION") };
+                let part = Part {
+                    uri: quoted(list, "URI").unwrap_or_default(),
+                    duration: seconds(list, "DURATION"),
+                };
                 edge.parts.push(((msn, index), part));
                 index += 1;
             } else if let Some(number) = tag.strip_prefix("MEDIA-SEQUENCE:") {
                 msn = number.trim().parse().unwrap_or(0);
             } else if let Some(list) = tag.strip_prefix("SKIP:") {
-                msn += attribute(list, "SKIPPED-SEGMENTS").and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+                msn += attribute(list, "SKIPPED-SEGMENTS")
+                    .and_then(|number| number.parse::<u64>().ok())
+                    .unwrap_or(0);
             } else if let Some(list) = tag.strip_prefix("PRELOAD-HINT:") {
                 if list.contains("TYPE=PART") {
                     edge.hint = quoted(list, "URI");

@@ -144,7 +144,9 @@ impl HlsStepReport {
             ratio(self.release_p99_over_mean)
         ));
         lines.extend(self.server.as_ref().map(HlsServerReport::line));
-        let percent = |percent: Option<f64>| percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0} %"));
+        let percent = |percent: Option<f64>| {
+            percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0} %"))
+        };
         let (tool, machine) = (percent(self.tool.cpu_percent), percent(self.tool.machine_percent));
         lines.push(format!("  tool: {tool} of a core; machine {machine} busy"));
         lines.extend(self.failures.iter().map(|(reason, count)| format!("  failed: {count} x {reason}")));
@@ -156,7 +158,9 @@ impl HlsStepReport {
 impl HlsServerReport {
     fn line(&self) -> String {
         let cost = self.cpu_us_per_request.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"));
-        let memory = self.rss_bytes_per_player.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes / 1024.0));
+        let memory = self
+            .rss_bytes_per_player
+            .map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes / 1024.0));
         format!(
             "  server {}: {:.1} % of a core, {cost} us per request; {:.1} MB RSS, {memory} KiB a player; threads {} -> {}, fds {} -> {}",
             self.pid,

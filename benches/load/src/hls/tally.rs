@@ -171,7 +171,8 @@ impl Window {
     /// The fullest slices against their mean: the greatest, and the one that 99 % do not exceed.
     fn peaks(&self) -> Option<[f64; 2]> {
         // The last one is not whole.
-        let whole = self.slices.get(..self.slices.len().saturating_sub(1)).filter(|whole| !whole.is_empty())?;
+        let whole =
+            self.slices.get(..self.slices.len().saturating_sub(1)).filter(|whole| !whole.is_empty())?;
         let mean = whole.iter().map(|count| f64::from(*count)).sum::<f64>() / whole.len() as f64;
         let mut sorted = whole.to_vec();
         sorted.sort_unstable();

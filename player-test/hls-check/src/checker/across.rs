@@ -17,7 +17,9 @@ const ALIGNED_S: f64 = 0.1;
 impl Checker {
     pub(super) fn compare_renditions(&mut self) {
         let live: Vec<usize> = (0..self.renditions.len())
-            .filter(|at| self.renditions[*at].last.is_some() && self.renditions[*at].kind != RenditionKind::IFrames)
+            .filter(|at| {
+                self.renditions[*at].last.is_some() && self.renditions[*at].kind != RenditionKind::IFrames
+            })
             .collect();
         let Some((&first, others)) = live.split_first() else { return };
         for &at in others {
@@ -28,11 +30,16 @@ impl Checker {
     }
 
     fn same_promises(&mut self, first: usize, at: usize) {
-        let (Some(one), Some(other)) = (&self.renditions[first].last, &self.renditions[at].last) else { return };
+        let (Some(one), Some(other)) = (&self.renditions[first].last, &self.renditions[at].last) else {
+            return;
+        };
         let targets = (one.target_s, other.target_s);
-        let control = |playlist: &crate::MediaPlaylist| playlist.server_control.clone().map(|control| control.written);
+        let control =
+            |playlist: &crate::MediaPlaylist| playlist.server_control.clone().map(|control| control.written);
         let controls = (control(one), control(other));
-        let dated = |playlist: &crate::MediaPlaylist| playlist.segments.iter().any(|segment| segment.date_ms.is_some());
+        let dated = |playlist: &crate::MediaPlaylist| {
+            playlist.segments.iter().any(|segment| segment.date_ms.is_some())
+        };
         let dates = (dated(one), dated(other));
         if targets.0 != targets.1 {
             self.broken_in(at, "6.2.4-target", || format!("target durations {targets:?}"));
@@ -74,10 +81,14 @@ impl Checker {
             }
         }
         if let Some((msn, number, their)) = numbers {
-            self.broken_in(at, "6.2.4-discontinuity", || format!("segment {msn} has number {number}, elsewhere {their}"));
+            self.broken_in(at, "6.2.4-discontinuity", || {
+                format!("segment {msn} has number {number}, elsewhere {their}")
+            });
         }
         if let Some((msn, by)) = apart {
-            self.broken_in(at, "our-aligned", || format!("segment {msn} begins {by:+.3} s from that of another rendition"));
+            self.broken_in(at, "our-aligned", || {
+                format!("segment {msn} begins {by:+.3} s from that of another rendition")
+            });
         }
     }
 
@@ -90,7 +101,9 @@ impl Checker {
                 let before = msn.checked_sub(1).and_then(|before| rendition.segments.get(&before));
                 let Some(before) = before.filter(|_| known.segment.discontinuity) else { continue };
                 let (Some(was), Some(is)) = (&before.whole, &known.whole) else { continue };
-                let bytes = |known: &Known| rendition.maps.get(&known.segment.map.as_ref()?.uri).map(|map| map.0.clone());
+                let bytes = |known: &Known| {
+                    rendition.maps.get(&known.segment.map.as_ref()?.uri).map(|map| map.0.clone())
+                };
                 let real = was.span.end != is.span.begin || bytes(before) != bytes(known);
                 let entry = breaks.entry(known.segment.discontinuity_number).or_insert((false, at, *msn));
                 entry.0 |= real;
@@ -98,7 +111,9 @@ impl Checker {
         }
         for (number, (real, at, msn)) in breaks {
             if !real {
-                self.broken_in(at, "our-needless-discontinuity", || format!("number {number}, segment {msn}"));
+                self.broken_in(at, "our-needless-discontinuity", || {
+                    format!("number {number}, segment {msn}")
+                });
             }
         }
     }
@@ -106,9 +121,13 @@ impl Checker {
     pub(super) fn compare_variants(&mut self) {
         let Some(multivariant) = self.multivariant.clone() else { return };
         for variant in &multivariant.variants {
-            let Some(at) = self.renditions.iter().position(|rendition| rendition.uri == variant.uri) else { continue };
-            let group = multivariant.media.iter().filter(|media| Some(&media.group) == variant.audio.as_ref());
-            let uris: Vec<&String> = group.filter(|media| media.kind == "AUDIO").filter_map(|media| media.uri.as_ref()).collect();
+            let Some(at) = self.renditions.iter().position(|rendition| rendition.uri == variant.uri) else {
+                continue;
+            };
+            let group =
+                multivariant.media.iter().filter(|media| Some(&media.group) == variant.audio.as_ref());
+            let uris: Vec<&String> =
+                group.filter(|media| media.kind == "AUDIO").filter_map(|media| media.uri.as_ref()).collect();
             let audio: Vec<usize> =
                 (0..self.renditions.len()).filter(|at| uris.contains(&&self.renditions[*at].uri)).collect();
             self.codecs(variant, at, &audio);
@@ -126,7 +145,8 @@ impl Checker {
         }
         formats.sort();
         formats.dedup();
-        let missing: Vec<_> = formats.iter().filter(|one| said.iter().all(|said| !said.eq_ignore_ascii_case(one))).collect();
+        let missing: Vec<_> =
+            formats.iter().filter(|one| said.iter().all(|said| !said.eq_ignore_ascii_case(one))).collect();
         if !missing.is_empty() {
             let what = format!("CODECS says {said:?}, the media are {formats:?}");
             self.broken_in(at, "6.2.4-codecs", || what);
@@ -151,7 +171,9 @@ impl Checker {
         if let Some(said) = variant.resolution
             && sizes.iter().any(|size| *size != said)
         {
-            self.broken_in(at, "4.4.6.2-resolution", || format!("RESOLUTION says {said:?}, pictures have {sizes:?}"));
+            self.broken_in(at, "4.4.6.2-resolution", || {
+                format!("RESOLUTION says {said:?}, pictures have {sizes:?}")
+            });
         }
         if let Some(said) = variant.frame_rate
             && seconds > 0.0
@@ -159,17 +181,22 @@ impl Checker {
         {
             let rate = pictures as f64 / seconds;
             if rate > said * RATE.0 || rate < said * RATE.1 {
-                self.broken_in(at, "4.4.6.2-frame-rate", || format!("FRAME-RATE says {said}, there are {rate:.3} a second"));
+                self.broken_in(at, "4.4.6.2-frame-rate", || {
+                    format!("FRAME-RATE says {said}, there are {rate:.3} a second")
+                });
             }
         }
     }
 
     fn bandwidth(&mut self, variant: &Variant, at: usize, audio: &[usize]) {
-        let measured = peak(&self.renditions[at]) + audio.iter().map(|at| peak(&self.renditions[*at])).fold(0.0, f64::max);
+        let measured = peak(&self.renditions[at])
+            + audio.iter().map(|at| peak(&self.renditions[*at])).fold(0.0, f64::max);
         self.counts.peak_bits.insert(variant.uri.clone(), measured.round() as u64);
         if measured > variant.bandwidth as f64 * BANDWIDTH {
             let said = variant.bandwidth;
-            self.broken_in(at, "4.4.6.2-bandwidth", || format!("BANDWIDTH says {said}, the peak was {measured:.0}"));
+            self.broken_in(at, "4.4.6.2-bandwidth", || {
+                format!("BANDWIDTH says {said}, the peak was {measured:.0}")
+            });
         }
     }
 }

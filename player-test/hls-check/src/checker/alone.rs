@@ -31,7 +31,10 @@ fn version(playlist: &MediaPlaylist, faults: &mut Faults) {
     if let Some((needed, what)) = playlist.needs.iter().max()
         && *needed > playlist.version
     {
-        faults.add("8-version", format!("{what} needs version {needed}, the playlist says {}", playlist.version));
+        faults.add(
+            "8-version",
+            format!("{what} needs version {needed}, the playlist says {}", playlist.version),
+        );
     }
 }
 
@@ -43,17 +46,20 @@ fn segments(playlist: &MediaPlaylist, faults: &mut Faults) {
     for segment in playlist.complete() {
         if segment.duration_s.round() > target as f64 {
             let Segment { msn, duration_s, .. } = segment;
-            faults.add("4.4.3.1-extinf", format!("segment {msn} has {duration_s} s, the target is {target} s"));
+            faults
+                .add("4.4.3.1-extinf", format!("segment {msn} has {duration_s} s, the target is {target} s"));
         }
     }
     // A delta update leaves the map out with the segment that it stands before.
-    let unmapped = playlist.segments.iter().filter(|segment| segment.map.is_none() && playlist.skip.is_none());
+    let unmapped =
+        playlist.segments.iter().filter(|segment| segment.map.is_none() && playlist.skip.is_none());
     for segment in unmapped {
         faults.add("3.1.2-map", format!("segment {} has no EXT-X-MAP", segment.msn));
     }
     for segment in &playlist.segments {
         if segment.gap && segment.parts.iter().any(|part| !part.gap) {
-            faults.add("6.2.1-gap", format!("segment {} is a gap, and some of its parts are not", segment.msn));
+            faults
+                .add("6.2.1-gap", format!("segment {} is a gap, and some of its parts are not", segment.msn));
         }
         if segment.discontinuity && segment.date_ms.is_none() {
             let what = format!("segment {} has a discontinuity and no date", segment.msn);
@@ -62,7 +68,8 @@ fn segments(playlist: &MediaPlaylist, faults: &mut Faults) {
     }
     let removed = playlist.media_sequence > 0 || playlist.discontinuity_sequence > 0;
     if let (Some(kind), true) = (&playlist.playlist_type, removed) {
-        faults.add("6.2.2-event", format!("type {kind}, and {} segments are removed", playlist.media_sequence));
+        faults
+            .add("6.2.2-event", format!("type {kind}, and {} segments are removed", playlist.media_sequence));
     }
 }
 
@@ -76,7 +83,8 @@ fn server_control(playlist: &MediaPlaylist, faults: &mut Faults) {
     }
     match control.can_skip_until_s {
         Some(until) if until < 6.0 * target - EPSILON_S => {
-            faults.add("4.4.3.8-skip-boundary", format!("CAN-SKIP-UNTIL is {until} s, the target {target} s"));
+            faults
+                .add("4.4.3.8-skip-boundary", format!("CAN-SKIP-UNTIL is {until} s, the target {target} s"));
         }
         None if control.can_skip_dateranges => {
             faults.add("4.4.3.8-skip-boundary", "CAN-SKIP-DATERANGES without CAN-SKIP-UNTIL");
@@ -121,7 +129,8 @@ fn parts(playlist: &MediaPlaylist, faults: &mut Faults) {
             faults.add("6.2.2-part-order", format!("segment {} has no parts, older ones have", segment.msn));
         }
     }
-    let three_targets = 3.0 * playlist.target_s.unwrap_or(0) as f64;
+    let Some(segment_target) = playlist.target_s else { return };
+    let three_targets = 3.0 * segment_target as f64;
     let mut behind = playlist.open().map_or(0.0, |open| open.parts.iter().map(|part| part.duration_s).sum());
     let mut next = 0.0;
     for segment in playlist.complete().rev() {
@@ -129,7 +138,10 @@ fn parts(playlist: &MediaPlaylist, faults: &mut Faults) {
         next = segment.duration_s;
         // Parts leave with their segment's others: a segment is old when its end is.
         if behind > three_targets + next + EPSILON_S && !segment.parts.is_empty() {
-            faults.add("6.2.2-part-age", format!("parts of segment {}, {behind:.1} s behind the end", segment.msn));
+            faults.add(
+                "6.2.2-part-age",
+                format!("parts of segment {}, {behind:.1} s behind the end", segment.msn),
+            );
             break;
         }
     }
@@ -138,7 +150,12 @@ fn parts(playlist: &MediaPlaylist, faults: &mut Faults) {
 fn part_durations(segment: &Segment, target: f64, faults: &mut Faults) {
     let count = segment.parts.len();
     for (index, part) in segment.parts.iter().enumerate() {
-        let place = || format!("part {index} of segment {} has {} s, the target is {target} s", segment.msn, part.duration_s);
+        let place = || {
+            format!(
+                "part {index} of segment {} has {} s, the target is {target} s",
+                segment.msn, part.duration_s
+            )
+        };
         if part.duration_s > target + EPSILON_S {
             faults.add("4.4.4.9-part-target", place());
         }
@@ -155,7 +172,8 @@ fn part_durations(segment: &Segment, target: f64, faults: &mut Faults) {
     let allowed = WRITTEN_S * (count + 1) as f64;
     if segment.uri.is_some() && count > 0 && (sum - segment.duration_s).abs() > allowed {
         let Segment { msn, duration_s, .. } = segment;
-        faults.add("3.2-part-sum", format!("parts of segment {msn} have {sum:.4} s, EXTINF is {duration_s} s"));
+        faults
+            .add("3.2-part-sum", format!("parts of segment {msn} have {sum:.4} s, EXTINF is {duration_s} s"));
     }
 }
 
@@ -177,7 +195,10 @@ fn dateranges(playlist: &MediaPlaylist, faults: &mut Faults) {
             if let Some(duration) = seconds("DURATION")
                 && ((end - start) as f64 / 1000.0 - duration).abs() > 0.001
             {
-                faults.add("4.4.5.1-daterange", format!("date range {id} has an end that is not its duration's"));
+                faults.add(
+                    "4.4.5.1-daterange",
+                    format!("date range {id} has an end that is not its duration's"),
+                );
             }
         }
         let has = |name: &str| range.contains_key(name);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::Checker;
 use super::alone::{self, EPSILON_S};
 use super::state::{KEPT_PLAYLISTS, Told, Wait};
-use super::Checker;
 use crate::event::{Answer, Ask, SkipAsk};
 use crate::multivariant::RenditionKind;
 use crate::playlist::MediaPlaylist;
@@ -37,15 +37,24 @@ impl Checker {
         let held = answer.done.saturating_sub(answer.asked);
         let query = ask.query();
         let Some(msn) = ask.msn else {
-            self.broken_in(at, "6.2.1-available", || format!("the playlist was answered with {}", answer.status));
+            self.broken_in(at, "6.2.1-available", || {
+                format!("the playlist was answered with {}", answer.status)
+            });
             return;
         };
         // Section 6.2.5.2: after three target durations the server gives up, and says so.
-        let gave_up = answer.status == 503 && held + self.options.tolerance >= self.renditions[at].target() * 3;
+        let gave_up =
+            answer.status == 503 && held + self.options.tolerance >= self.renditions[at].target() * 3;
         let ended = self.renditions[at].last.as_ref().is_none_or(|last| last.ended);
-        let far = self.renditions[at].last.as_ref().and_then(|last| last.segments.last()).is_some_and(|last| msn > last.msn + 2);
+        let far = self.renditions[at]
+            .last
+            .as_ref()
+            .and_then(|last| last.segments.last())
+            .is_some_and(|last| msn > last.msn + 2);
         if !gave_up && !ended && !far {
-            self.broken_in(at, "6.2.5.2-answer", || format!("?{query} was answered with {} after {held:?}", answer.status));
+            self.broken_in(at, "6.2.5.2-answer", || {
+                format!("?{query} was answered with {} after {held:?}", answer.status)
+            });
         }
     }
 
@@ -55,22 +64,37 @@ impl Checker {
         let half = (self.renditions[at].target().as_secs().div_ceil(2)).max(1);
         let ended = self.renditions[at].last.as_ref().is_none_or(|last| last.ended);
         if ask.msn.is_some() && max_age.is_none_or(|age| age == 0) && !ended {
-            self.broken_in(at, "B.1-cache-blocking", || format!("?{}: Cache-Control says {said}", ask.query()));
+            self.broken_in(at, "B.1-cache-blocking", || {
+                format!("?{}: Cache-Control says {said}", ask.query())
+            });
         }
         if ask.msn.is_none() && max_age.is_none_or(|age| age > half) && !ended {
-            self.broken_in(at, "B.1-cache-playlist", || format!("Cache-Control says {said}, the half is {half} s"));
+            self.broken_in(at, "B.1-cache-playlist", || {
+                format!("Cache-Control says {said}, the half is {half} s")
+            });
         }
     }
 
     /// The whole playlist: a delta update is merged with the last version (section 6.2.5.1).
-    fn whole(&mut self, at: usize, ask: Ask, playlist: MediaPlaylist, answer: &Answer) -> Option<MediaPlaylist> {
+    fn whole(
+        &mut self,
+        at: usize,
+        ask: Ask,
+        playlist: MediaPlaylist,
+        answer: &Answer,
+    ) -> Option<MediaPlaylist> {
         let boundary = playlist.server_control.as_ref().and_then(|control| control.can_skip_until_s);
         let rest: Vec<f64> = playlist.complete().map(|segment| segment.duration_s).collect();
         let Some(skip) = &playlist.skip else {
             // Is there a segment whose end is further from the end than the boundary?
             let behind_first: f64 = rest.iter().skip(1).sum();
-            if ask.skip.is_some() && boundary.is_some_and(|until| behind_first > until + EPSILON_S) && !playlist.ended {
-                self.broken_in(at, "6.2.5.1-delta", || "a full playlist where a delta update was asked for".to_owned());
+            if ask.skip.is_some()
+                && boundary.is_some_and(|until| behind_first > until + EPSILON_S)
+                && !playlist.ended
+            {
+                self.broken_in(at, "6.2.5.1-delta", || {
+                    "a full playlist where a delta update was asked for".to_owned()
+                });
             }
             if ask.skip.is_none() {
                 let full = &mut self.renditions[at].full;
@@ -84,7 +108,9 @@ impl Checker {
         };
         self.counts.deltas += 1;
         if ask.skip.is_none() || boundary.is_none() || playlist.ended {
-            self.broken_in(at, "6.2.5.1-delta", || "a delta update where none was asked for, or none is offered".to_owned());
+            self.broken_in(at, "6.2.5.1-delta", || {
+                "a delta update where none was asked for, or none is offered".to_owned()
+            });
         }
         let with_dateranges = skip.removed_dateranges.is_some();
         if with_dateranges != (ask.skip == Some(SkipAsk::SegmentsAndDateRanges)) && ask.skip.is_some() {
@@ -105,7 +131,8 @@ impl Checker {
             let age = answer.began.saturating_sub(rendition.last_times.1);
             let recent = boundary.is_some_and(|until| age < Duration::from_secs_f64(until.max(0.0) / 2.0));
             if recent {
-                let what = || format!("{} to {first_kept} are skipped and were not there", playlist.media_sequence);
+                let what =
+                    || format!("{} to {first_kept} are skipped and were not there", playlist.media_sequence);
                 self.broken_in(at, "6.2.5.1-merge", what);
             }
             return None;
@@ -125,8 +152,12 @@ impl Checker {
         let full = &rendition.full;
         let mut compared = 0;
         rendition.merged.retain(|(first_kept, merged)| {
-            let same = |full: &&MediaPlaylist| full.last() == merged.last() && full.media_sequence == merged.media_sequence
-                && full.segments.last().map(|last| last.uri.is_some()) == merged.segments.last().map(|last| last.uri.is_some());
+            let same = |full: &&MediaPlaylist| {
+                full.last() == merged.last()
+                    && full.media_sequence == merged.media_sequence
+                    && full.segments.last().map(|last| last.uri.is_some())
+                        == merged.segments.last().map(|last| last.uri.is_some())
+            };
             let Some(full) = full.iter().find(same) else { return true };
             compared += 1;
             different.extend(difference(full, merged, *first_kept));
@@ -145,7 +176,9 @@ impl Checker {
         }
         if !playlist.has(msn, ask.part) {
             let (query, last) = (ask.query(), playlist.last());
-            self.broken_in(at, "6.2.5.2-early", || format!("?{query} was answered with a playlist up to {last:?}"));
+            self.broken_in(at, "6.2.5.2-early", || {
+                format!("?{query} was answered with a playlist up to {last:?}")
+            });
             return;
         }
         let (asked, done) = (answer.asked, answer.done);
@@ -169,14 +202,16 @@ impl Checker {
             about.push(other);
             // What is left out is as in this playlist.
             let Some((msn, part)) = playlist.last() else { continue };
-            let last = (report.msn.unwrap_or(msn), report.part.or(if report.msn.is_none() { part } else { None }));
+            let last =
+                (report.msn.unwrap_or(msn), report.part.or(if report.msn.is_none() { part } else { None }));
             self.told.push(Told { by: at, about: other, last, began: answer.began, done: answer.done });
         }
         if playlist.part_target_s.is_none() || playlist.ended {
             return;
         }
         for other in 0..self.renditions.len() {
-            let wanted = self.renditions[other].kind != RenditionKind::IFrames && self.renditions[at].kind != RenditionKind::IFrames;
+            let wanted = self.renditions[other].kind != RenditionKind::IFrames
+                && self.renditions[at].kind != RenditionKind::IFrames;
             if other != at && wanted && !about.contains(&other) {
                 let path = self.renditions[other].url.path().to_owned();
                 self.broken_in(at, "B.1-reports", || format!("no report on {path}"));
@@ -207,11 +242,14 @@ impl Checker {
         let Wait { msn, part, asked, done } = wait;
         let rendition = &self.renditions[at];
         let Some(since) = rendition.since(msn, part) else { return };
-        let limit = rendition.part_target().unwrap_or_else(|| rendition.target() / 2) + self.options.tolerance;
+        let limit =
+            rendition.part_target().unwrap_or_else(|| rendition.target() / 2) + self.options.tolerance;
         let late = done.saturating_sub(since.max(asked));
         self.counts.answer_after_ms.push(late);
         if late > limit {
-            self.broken_in(at, "6.2.5.2-late", || format!("{msn}/{part:?} was answered {late:?} after it was there"));
+            self.broken_in(at, "6.2.5.2-late", || {
+                format!("{msn}/{part:?} was answered {late:?} after it was there")
+            });
         }
     }
 
@@ -231,7 +269,12 @@ impl Checker {
         // Nothing of it yet at the end of the run tells nothing, unless it was looked for later.
         let looked = other.seen.back().is_some_and(|seen| seen.done > limit);
         if came.map_or(looked, |came| came > limit) {
-            let what = || format!("{last:?} of {} came at {came:?}, was told at {done:?}", self.renditions[about].url.path());
+            let what = || {
+                format!(
+                    "{last:?} of {} came at {came:?}, was told at {done:?}",
+                    self.renditions[about].url.path()
+                )
+            };
             let what = what();
             self.broken_in(by, "4.4.5.4-report-true", || what);
             return;
@@ -242,7 +285,9 @@ impl Checker {
             && known.last > last
         {
             let (known, path) = (known.last, self.renditions[about].url.path().to_owned());
-            self.broken_in(by, "4.4.5.4-report-fresh", || format!("{path} was at {known:?} before, the report says {last:?}"));
+            self.broken_in(by, "4.4.5.4-report-fresh", || {
+                format!("{path} was at {known:?} before, the report says {last:?}")
+            });
         }
     }
 }

@@ -41,7 +41,9 @@ impl Checker {
         let six = self.renditions[at].target().as_secs() * 6;
         if answer.max_age_s().is_none_or(|age| age < six) {
             let said = answer.header("cache-control").unwrap_or("nothing").to_owned();
-            self.broken_in(at, "B.1-cache-media", || format!("{uri}: Cache-Control says {said}, six targets are {six} s"));
+            self.broken_in(at, "B.1-cache-media", || {
+                format!("{uri}: Cache-Control says {said}, six targets are {six} s")
+            });
         }
     }
 
@@ -83,7 +85,9 @@ impl Checker {
         let whole = answer.done.saturating_sub(answer.began);
         let tolerance = self.options.tolerance;
         if answer.status != 200 && answer.status != 206 {
-            self.broken_in(at, "6.2.6-hint", || format!("{uri} was hinted, and answered with {}", answer.status));
+            self.broken_in(at, "6.2.6-hint", || {
+                format!("{uri} was hinted, and answered with {}", answer.status)
+            });
             return;
         }
         let rendition = &mut self.renditions[at];
@@ -94,7 +98,9 @@ impl Checker {
             self.broken_in(at, "6.2.6-hint", || format!("{uri} was answered {late:?} after it was listed"));
         }
         if whole > part_target / 2 + tolerance {
-            self.broken_in(at, "6.2.6-hint-whole", || format!("{uri} took {whole:?} from its first byte to its last"));
+            self.broken_in(at, "6.2.6-hint-whole", || {
+                format!("{uri} took {whole:?} from its first byte to its last")
+            });
         }
         self.media(at, Piece::Part(msn, part), answer);
     }
@@ -116,7 +122,9 @@ impl Checker {
         let segment = known.segment.clone();
         let uri = match piece {
             Piece::Segment(_) => segment.uri.clone().unwrap_or_default(),
-            Piece::Part(_, part) => segment.parts.get(part as usize).map_or_else(String::new, |part| part.uri.clone()),
+            Piece::Part(_, part) => {
+                segment.parts.get(part as usize).map_or_else(String::new, |part| part.uri.clone())
+            }
         };
         self.fetched(at, &uri, &answer);
         if answer.status != 200 && answer.status != 206 {
@@ -133,10 +141,14 @@ impl Checker {
         };
         if !fragments.is_continuous() {
             let begins = fragments.begins.clone();
-            self.broken_in(at, "6.2.1-timeline", || format!("{uri} has a hole or overlap inside: {begins:?}"));
+            self.broken_in(at, "6.2.1-timeline", || {
+                format!("{uri} has a hole or overlap inside: {begins:?}")
+            });
         }
         if track.is_video() && fragments.samples.iter().any(|sample| sample.sync != sample.independent) {
-            self.broken_in(at, "our-sync-flags", || format!("{uri} has sync samples that are no IDR pictures, or the other way round"));
+            self.broken_in(at, "our-sync-flags", || {
+                format!("{uri} has sync samples that are no IDR pictures, or the other way round")
+            });
         }
         match piece {
             Piece::Segment(_) => self.whole_segment(at, &segment, &track, answer.body, fragments),
@@ -147,14 +159,23 @@ impl Checker {
         self.format(at, msn);
     }
 
-    fn whole_segment(&mut self, at: usize, segment: &Segment, track: &Track, bytes: Bytes, fragments: Fragments) {
+    fn whole_segment(
+        &mut self,
+        at: usize,
+        segment: &Segment,
+        track: &Track,
+        bytes: Bytes,
+        fragments: Fragments,
+    ) {
         self.counts.segments += 1;
         let msn = segment.msn;
         let span = Span { begin: fragments.begin(), end: fragments.end(), timescale: track.timescale };
         let i_frames = self.renditions[at].kind == RenditionKind::IFrames;
         if !i_frames && (span.seconds() - segment.duration_s).abs() > DURATION_S {
             let (media, said) = (span.seconds(), segment.duration_s);
-            self.broken_in(at, "4.4.4.1-extinf", || format!("segment {msn} lasts {media:.4} s, EXTINF is {said} s"));
+            self.broken_in(at, "4.4.4.1-extinf", || {
+                format!("segment {msn} lasts {media:.4} s, EXTINF is {said} s")
+            });
         }
         let promised = self.multivariant.as_ref().is_some_and(|playlist| playlist.independent_segments)
             || self.renditions[at].last.as_ref().is_some_and(|playlist| playlist.independent_segments);
@@ -162,10 +183,14 @@ impl Checker {
         if i_frames {
             if !first || fragments.samples.len() != 1 {
                 let count = fragments.samples.len();
-                self.broken_in(at, "4.4.3.6-i-frame", || format!("segment {msn}: {count} frames, IDR first is {first}"));
+                self.broken_in(at, "4.4.3.6-i-frame", || {
+                    format!("segment {msn}: {count} frames, IDR first is {first}")
+                });
             }
         } else if promised && !first {
-            self.broken_in(at, "4.4.2.1-independent-segments", || format!("segment {msn} begins with no IDR picture"));
+            self.broken_in(at, "4.4.2.1-independent-segments", || {
+                format!("segment {msn} begins with no IDR picture")
+            });
         }
         self.date(at, segment, track, &fragments);
         let samples = fragments.samples.len();
@@ -175,7 +200,15 @@ impl Checker {
         }
     }
 
-    fn part(&mut self, at: usize, segment: &Segment, index: u64, track: &Track, bytes: Bytes, fragments: Fragments) {
+    fn part(
+        &mut self,
+        at: usize,
+        segment: &Segment,
+        index: u64,
+        track: &Track,
+        bytes: Bytes,
+        fragments: Fragments,
+    ) {
         self.counts.parts += 1;
         let msn = segment.msn;
         let Some(part) = segment.parts.get(index as usize) else { return };
@@ -183,20 +216,30 @@ impl Checker {
         let seconds = (end - begin) as f64 / f64::from(track.timescale);
         if (seconds - part.duration_s).abs() > DURATION_S {
             let said = part.duration_s;
-            self.broken_in(at, "4.4.4.9-part-duration", || format!("part {index} of {msn} lasts {seconds:.4} s, DURATION is {said} s"));
+            self.broken_in(at, "4.4.4.9-part-duration", || {
+                format!("part {index} of {msn} lasts {seconds:.4} s, DURATION is {said} s")
+            });
         }
         let independent = fragments.samples.iter().any(|sample| sample.independent);
         if part.independent && !independent {
             self.broken_in(at, "4.4.4.9-independent", || format!("part {index} of {msn} has no IDR picture"));
         }
         if independent && !part.independent {
-            self.broken_in(at, "4.4.4.9-independent-unmarked", || format!("part {index} of {msn} has an independent frame"));
+            self.broken_in(at, "4.4.4.9-independent-unmarked", || {
+                format!("part {index} of {msn} has an independent frame")
+            });
         }
         if let Some(known) = self.renditions[at].segments.get_mut(&msn) {
-            let same = known.parts.get(&index).and_then(|part| part.media.as_ref()).is_none_or(|(other, _)| *other == bytes);
+            let same = known
+                .parts
+                .get(&index)
+                .and_then(|part| part.media.as_ref())
+                .is_none_or(|(other, _)| *other == bytes);
             known.parts.insert(index, PartMedia { begin, end, media: Some((bytes, fragments)) });
             if !same {
-                self.broken_in(at, "6.2.6-hint", || format!("part {index} of {msn} has other bytes than what was hinted"));
+                self.broken_in(at, "6.2.6-hint", || {
+                    format!("part {index} of {msn} has other bytes than what was hinted")
+                });
             }
         }
     }
@@ -218,13 +261,17 @@ impl Checker {
             return;
         }
         let joined: Vec<u8> = all.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
-        let samples: Vec<_> = all.iter().flat_map(|(_, fragments)| fragments.samples.iter().copied()).collect();
-        let payload = |bytes: &[u8]| -> u64 { bytes.iter().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte))) };
+        let samples: Vec<_> =
+            all.iter().flat_map(|(_, fragments)| fragments.samples.iter().copied()).collect();
+        let payload = |bytes: &[u8]| -> u64 {
+            bytes.iter().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+        };
         let same_bytes = joined == whole[..];
         let same_samples = samples == in_whole.samples;
         let hashes = (payload(&joined), payload(whole));
         // Bytes of boxes may differ where those of the samples do not.
-        let same_payload = same_bytes || all.len() > 1 || all.first().is_some_and(|(_, part)| part.hash == in_whole.hash);
+        let same_payload =
+            same_bytes || all.len() > 1 || all.first().is_some_and(|(_, part)| part.hash == in_whole.hash);
         let (part_count, whole_count) = (samples.len(), in_whole.samples.len());
         known.compared = true;
         if let Some(whole) = &mut known.whole {
@@ -235,10 +282,16 @@ impl Checker {
         }
         self.counts.segments_compared += 1;
         if !same_samples || !same_payload {
-            let what = || format!("segment {msn} has {whole_count} samples, its {count} parts {part_count}, or with other times");
+            let what = || {
+                format!(
+                    "segment {msn} has {whole_count} samples, its {count} parts {part_count}, or with other times"
+                )
+            };
             self.broken_in(at, "3.2-part-samples", what);
         } else if !same_bytes {
-            self.broken_in(at, "our-part-bytes", || format!("segment {msn}: hashes {hashes:?} of parts and whole"));
+            self.broken_in(at, "our-part-bytes", || {
+                format!("segment {msn}: hashes {hashes:?} of parts and whole")
+            });
         }
     }
 
@@ -255,7 +308,8 @@ impl Checker {
         };
         let end = |msn: u64| {
             let known = rendition.segments.get(&msn)?;
-            let last = (known.segment.parts.len() as u64).checked_sub(1).filter(|_| known.segment.uri.is_some());
+            let last =
+                (known.segment.parts.len() as u64).checked_sub(1).filter(|_| known.segment.uri.is_some());
             let whole = known.whole.as_ref().map(|whole| whole.span.end);
             whole.or_else(|| Some(known.parts.get(&last?)?.end))
         };
@@ -275,7 +329,10 @@ impl Checker {
                 if let Some(before) = before
                     && before.end != part.begin
                 {
-                    holes.push(format!("part {index} of {msn} begins at {}, the one before ends at {}", part.begin, before.end));
+                    holes.push(format!(
+                        "part {index} of {msn} begins at {}, the one before ends at {}",
+                        part.begin, before.end
+                    ));
                 }
             }
         }
@@ -288,11 +345,15 @@ impl Checker {
     fn format(&mut self, at: usize, msn: u64) {
         let rendition = &self.renditions[at];
         let Some(known) = rendition.segments.get(&msn) else { return };
-        let Some(before) = msn.checked_sub(1).and_then(|before| rendition.segments.get(&before)) else { return };
+        let Some(before) = msn.checked_sub(1).and_then(|before| rendition.segments.get(&before)) else {
+            return;
+        };
         let bytes = |segment: &Segment| Some(&rendition.maps.get(&segment.map.as_ref()?.uri)?.0);
         let changed = bytes(&known.segment) != bytes(&before.segment);
         if changed && bytes(&before.segment).is_some() && !known.segment.discontinuity {
-            self.broken_in(at, "6.2.1-format", || format!("segment {msn} has another map and no discontinuity"));
+            self.broken_in(at, "6.2.1-format", || {
+                format!("segment {msn} has another map and no discontinuity")
+            });
         }
     }
 
@@ -318,14 +379,22 @@ impl Checker {
             self.broken_in(at, "6.2.4-dates", || format!("the date of segment {msn} is {off:+.0} ms off"));
         }
         let before = segment.msn.checked_sub(1).and_then(|before| self.renditions[at].segments.get(&before));
-        let Some((before, before_ms)) = before.and_then(|known| Some((&known.segment, known.segment.date_ms?))) else { return };
+        let Some((before, before_ms)) =
+            before.and_then(|known| Some((&known.segment, known.segment.date_ms?)))
+        else {
+            return;
+        };
         let off = (date_ms - before_ms) as f64 - before.duration_s * 1000.0;
         let (msn, backwards) = (segment.msn, date_ms <= before_ms || off < -1000.0);
         let discontinuity = segment.discontinuity;
         if backwards {
-            self.broken_in(at, "6.2.1-date-order", || format!("segment {msn} is dated {off:+.0} ms from the end of the one before"));
+            self.broken_in(at, "6.2.1-date-order", || {
+                format!("segment {msn} is dated {off:+.0} ms from the end of the one before")
+            });
         } else if off.abs() > DATE_MS && !discontinuity {
-            self.broken_in(at, "our-date-extinf", || format!("segment {msn} is dated {off:+.0} ms from the end of the one before"));
+            self.broken_in(at, "our-date-extinf", || {
+                format!("segment {msn} is dated {off:+.0} ms from the end of the one before")
+            });
         }
     }
 }

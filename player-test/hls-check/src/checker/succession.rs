@@ -24,7 +24,9 @@ impl Checker {
             // Two requests at once may be answered in any order; one that was sent after the other's end must not go back.
             if answer.asked >= last_done {
                 let (from, to) = (old.last(), new.last());
-                self.broken_in(at, "6.2.1-append", || format!("the playlist went back from {from:?} to {to:?}"));
+                self.broken_in(at, "6.2.1-append", || {
+                    format!("the playlist went back from {from:?} to {to:?}")
+                });
             } else {
                 self.compare(at, &new, &old);
             }
@@ -44,7 +46,9 @@ impl Checker {
     fn compare(&mut self, at: usize, old: &MediaPlaylist, new: &MediaPlaylist) {
         if old.target_s != new.target_s {
             let (from, to) = (old.target_s, new.target_s);
-            self.broken_in(at, "6.2.1-target-constant", || format!("the target duration went from {from:?} to {to:?}"));
+            self.broken_in(at, "6.2.1-target-constant", || {
+                format!("the target duration went from {from:?} to {to:?}")
+            });
         }
         let about_all = |playlist: &MediaPlaylist| -> Vec<String> {
             let target = |line: &&String| !line.starts_with("#EXT-X-TARGETDURATION");
@@ -70,10 +74,14 @@ impl Checker {
         let target = new.target_s.unwrap_or(0) as f64;
         let left = new.duration_s();
         if removed > 0 && !old.ended && left < 3.0 * target - EPSILON_S {
-            self.broken_in(at, "6.2.2-window", || format!("{removed} removed, {left:.2} s left, target {target} s"));
+            self.broken_in(at, "6.2.2-window", || {
+                format!("{removed} removed, {left:.2} s left, target {target} s")
+            });
         }
         if old.ended && (!new.ended || old.last() != new.last()) {
-            self.broken_in(at, "4.4.3.4-endlist", || format!("it went on to {:?} behind its end", new.last()));
+            self.broken_in(at, "4.4.3.4-endlist", || {
+                format!("it went on to {:?} behind its end", new.last())
+            });
         }
         self.compare_dateranges(at, old, new);
     }
@@ -82,7 +90,9 @@ impl Checker {
         let msn = was.msn;
         if was.uri.is_some() {
             if was.lines != is.lines {
-                self.broken_in(at, "6.2.1-append", || format!("segment {msn}: {:?} became {:?}", was.lines, is.lines));
+                self.broken_in(at, "6.2.1-append", || {
+                    format!("segment {msn}: {:?} became {:?}", was.lines, is.lines)
+                });
             }
             if was.parts != is.parts && !is.parts.is_empty() {
                 self.broken_in(at, "6.2.1-parts-append", || format!("parts of segment {msn} changed"));
@@ -93,14 +103,22 @@ impl Checker {
                 self.broken_in(at, "6.2.1-parts-append", || format!("parts of segment {msn} changed"));
             }
             // The tags before the first part are those of the whole segment; its own EXTINF comes in the end.
-            let begins = was.lines.iter().all(|line| is.lines.contains(line)) && was.discontinuity == is.discontinuity;
+            let begins =
+                was.lines.iter().all(|line| is.lines.contains(line)) && was.discontinuity == is.discontinuity;
             if !begins {
-                self.broken_in(at, "6.2.1-append", || format!("segment {msn}: {:?} became {:?}", was.lines, is.lines));
+                self.broken_in(at, "6.2.1-append", || {
+                    format!("segment {msn}: {:?} became {:?}", was.lines, is.lines)
+                });
             }
         }
         let dates_differ = was.date_ms.zip(is.date_ms).is_some_and(|(was, is)| was != is);
         if was.map != is.map || dates_differ {
-            let what = || format!("segment {msn}: {:?}, {:?} became {:?}, {:?}", was.map, was.date_ms, is.map, is.date_ms);
+            let what = || {
+                format!(
+                    "segment {msn}: {:?}, {:?} became {:?}, {:?}",
+                    was.map, was.date_ms, is.map, is.date_ms
+                )
+            };
             self.broken_in(at, "6.2.1-append", what);
         }
         if was.discontinuity_number != is.discontinuity_number {
@@ -116,7 +134,9 @@ impl Checker {
         for (id, was) in &old.dateranges {
             if let Some(is) = new.dateranges.get(id) {
                 if was.iter().any(|(name, value)| is.get(name) != Some(value)) {
-                    self.broken_in(at, "6.2.1-daterange-kept", || format!("{id} went from {was:?} to {is:?}"));
+                    self.broken_in(at, "6.2.1-daterange-kept", || {
+                        format!("{id} went from {was:?} to {is:?}")
+                    });
                 }
                 continue;
             }
@@ -134,20 +154,26 @@ impl Checker {
 
     fn cadence(&mut self, at: usize, old: &MediaPlaylist, new: &MediaPlaylist, answer: &Answer) {
         let tolerance = self.options.tolerance;
+        let target = Duration::from_secs(new.target_s.unwrap_or(1).clamp(1, 3600));
+        let part_target = new.part_target_s.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 60.0)));
         let rendition = &mut self.renditions[at];
         let ends = |playlist: &MediaPlaylist| playlist.complete().next_back().map(|segment| segment.msn);
         let mut late: Vec<(&'static str, Duration, Duration)> = Vec::new();
         if ends(new) > ends(old) {
-            let limit = rendition.target() * 3 / 2 + tolerance;
+            let limit = target * 3 / 2 + tolerance;
             if let Some(before) = rendition.last_segment_at.replace(answer.done) {
                 late.push(("6.2.1-segment-cadence", answer.done.saturating_sub(before), limit));
             }
         }
         if new.last() > old.last()
-            && let Some(part_target) = rendition.part_target()
+            && let Some(part_target) = part_target
         {
             if let Some(before) = rendition.last_part_at.replace(answer.done) {
-                late.push(("6.2.1-part-cadence", answer.done.saturating_sub(before), part_target + tolerance));
+                late.push((
+                    "6.2.1-part-cadence",
+                    answer.done.saturating_sub(before),
+                    part_target + tolerance,
+                ));
             }
         }
         for (rule, took, limit) in late {

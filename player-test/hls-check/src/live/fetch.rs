@@ -78,7 +78,9 @@ pub(super) fn decoded(answer: &Answer) -> Option<Bytes> {
     let limit = MAX_BYTES as u64;
     let read = match answer.header("content-encoding")? {
         "gzip" => flate2::read::GzDecoder::new(&answer.body[..]).take(limit).read_to_end(&mut plain),
-        "br" => brotli_decompressor::Decompressor::new(&answer.body[..], 4096).take(limit).read_to_end(&mut plain),
+        "br" => {
+            brotli_decompressor::Decompressor::new(&answer.body[..], 4096).take(limit).read_to_end(&mut plain)
+        }
         _ => return None,
     };
     // What cannot be decoded is not what was to be sent.

@@ -53,7 +53,13 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(at: usize, url: Url, kind: RenditionKind, fetcher: Arc<Fetcher>, tell: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(
+        at: usize,
+        url: Url,
+        kind: RenditionKind,
+        fetcher: Arc<Fetcher>,
+        tell: mpsc::Sender<Event>,
+    ) -> Self {
         Self {
             at,
             url,
@@ -205,7 +211,12 @@ impl Follower {
         self.say(Event::Map(self.at, map.uri.clone(), answer)).await;
     }
 
-    fn file(&mut self, url: Url, range: Option<ByteRange>, event: impl FnOnce(usize, Answer) -> Event + Send + 'static) {
+    fn file(
+        &mut self,
+        url: Url,
+        range: Option<ByteRange>,
+        event: impl FnOnce(usize, Answer) -> Event + Send + 'static,
+    ) {
         self.file_after(Duration::ZERO, url, range, event);
     }
 
@@ -216,7 +227,8 @@ impl Follower {
         range: Option<ByteRange>,
         event: impl FnOnce(usize, Answer) -> Event + Send + 'static,
     ) {
-        let (fetcher, tell, slots, at) = (self.fetcher.clone(), self.tell.clone(), self.slots.clone(), self.at);
+        let (fetcher, tell, slots, at) =
+            (self.fetcher.clone(), self.tell.clone(), self.slots.clone(), self.at);
         self.files.spawn(async move {
             tokio::time::sleep(after).await;
             let Ok(_slot) = slots.acquire().await else { return };
@@ -229,7 +241,8 @@ impl Follower {
     /// Asks for what is not there yet; that request is held, so it takes no slot of files that are there.
     fn hint(&mut self, uri: &str) {
         let Ok(url) = self.url.join(uri) else { return };
-        let (fetcher, tell, at, limit) = (self.fetcher.clone(), self.tell.clone(), self.at, self.block_limit());
+        let (fetcher, tell, at, limit) =
+            (self.fetcher.clone(), self.tell.clone(), self.at, self.block_limit());
         let uri = uri.to_owned();
         self.files.spawn(async move {
             let answer = fetcher.get(url, &[], limit).await;
@@ -238,7 +251,8 @@ impl Follower {
     }
 
     fn removed(&mut self, playlist: &MediaPlaylist) {
-        let with_parts = playlist.segments.iter().find(|segment| !segment.parts.is_empty()).map(|segment| segment.msn);
+        let with_parts =
+            playlist.segments.iter().find(|segment| !segment.parts.is_empty()).map(|segment| segment.msn);
         let target = Duration::from_secs(playlist.target_s.unwrap_or(2).clamp(1, 60));
         let gone: Vec<Piece> = self
             .listed
@@ -273,7 +287,11 @@ impl Follower {
         let end = last.segments.last().map_or(0, |segment| segment.msn);
         let count = last.segments.last().map_or(0, |segment| segment.parts.len() as u64);
         // The Advance Part Limit (section 6.2.5.2), and one more.
-        let beyond = last.part_target_s.map_or(3, |target| if target < 1.0 { (3.0 / target).ceil() as u64 } else { 3 }) + count + 1;
+        let beyond = last
+            .part_target_s
+            .map_or(3, |target| if target < 1.0 { (3.0 / target).ceil() as u64 } else { 3 })
+            + count
+            + 1;
         let (why, query) = match self.aside % 6 {
             1 => (Nonsense::PartAlone, "_HLS_part=0".to_owned()),
             2 => (Nonsense::TooFar, format!("_HLS_msn={}", end + 100)),

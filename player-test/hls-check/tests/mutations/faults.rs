@@ -68,17 +68,33 @@ fn without(text: &str, from: &str, to: &str) -> String {
     kept.map(|line| format!("{line}\n")).collect()
 }
 
+/// Drops the lines that begin with `prefix`.
+fn without_lines(text: &str, prefix: &str) -> String {
+    text.lines().filter(|line| !line.starts_with(prefix)).map(|line| format!("{line}\n")).collect()
+}
+
 pub(crate) fn all() -> Vec<Planted> {
-    [syntax(), whole_playlists(), parts(), reloads(), variants(), media(), directives(), caches()].into_iter().flatten().collect()
+    [syntax(), whole_playlists(), parts(), reloads(), variants(), media(), directives(), caches()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn syntax() -> Vec<Planted> {
     vec![
-        one(&["4-content-type"], 20, video_playlist, |event| answer_of(event).headers[0].1 = "text/plain".to_owned()),
-        one(&["4.1-text"], 20, video_playlist, |event| edit_text(event, |text| text.replace("EXTINF:1.00000,", "EXTINF:1.00000,\u{7}"))),
-        one(&["4.1-text", "4.4.1.1-first-line"], 20, video_playlist, |event| edit_text(event, |text| format!("\u{feff}{text}"))),
-        one(&["4.1-text"], 20, video_playlist, |event| answer_of(event).body = vec![0xff, 0xfe].into()),
-        one(&["4.1-blanks"], 20, video_playlist, |event| edit_text(event, |text| text.replace("SEGMENTS\n", "SEGMENTS \n").replace("SEGMENTS \n", "SEGMENTS\n \n"))),
+        one(&["4-content-type"], 20, video_playlist, |event| {
+            answer_of(event).headers[0].1 = "text/plain".to_owned()
+        }),
+        one(&["4.1-text"], 20, video_playlist, |event| {
+            edit_text(event, |text| text.replace("#EXT-X-TARGET", "# \u{7}\n#EXT-X-TARGET"))
+        }),
+        one(&["4.1-text"], 20, video_playlist, |event| edit_text(event, |text| format!("\u{feff}{text}"))),
+        one(&["4.1-text"], 100, video_playlist, |event| answer_of(event).body = vec![0xff, 0xfe].into()),
+        one(&["4.1-blanks"], 20, video_playlist, |event| {
+            edit_text(event, |text| {
+                text.replace("SEGMENTS\n", "SEGMENTS \n").replace("SEGMENTS \n", "SEGMENTS\n \n")
+            })
+        }),
         text(&["4.1-tag-form"], "EXTINF:1.00000,", "EXTINF:1.00000"),
         text(&["4.1-tag-form"], "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-INDEPENDENT-SEGMENTS:YES"),
         text(&["4.1-unknown"], "#EXT-X-VERSION", "#EXT-X-ALLOW-CACHE:NO\n#EXT-X-VERSION"),
@@ -86,23 +102,42 @@ fn syntax() -> Vec<Planted> {
         text(&["4.2-syntax"], "INDEPENDENT=YES", "INDEPENDENT=YES,,"),
         text(&["4.2-repeated-attribute"], "INDEPENDENT=YES", "INDEPENDENT=YES,INDEPENDENT=YES"),
         text(&["4.2-value"], "INDEPENDENT=YES", "INDEPENDENT=YES,GAP=NO"),
-        text(&["4.2-value"], "SCTE35-OUT=0xFC30", "SCTE35-OUT=FC30"),
-        text(&["4.2-required"], "#EXT-X-PRELOAD-HINT:TYPE=PART", "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"x\"\n#EXT-X-PRELOAD-HINT:TYPE=PART").with(
-            |text| text.replace("TYPE=MAP,URI", "TYPE=MAP,BYTERANGE-START=0#").replace("#=\"x\"", ""),
-        ),
+        text_of_all(&["4.2-value"], "SCTE35-OUT=0xFC30", "SCTE35-OUT=FC30"),
+        text(
+            &["4.2-required"],
+            "#EXT-X-PRELOAD-HINT:TYPE=PART",
+            "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"x\"\n#EXT-X-PRELOAD-HINT:TYPE=PART",
+        )
+        .with(|text| text.replace("TYPE=MAP,URI", "TYPE=MAP,BYTERANGE-START=0#").replace("#=\"x\"", "")),
         text(&["4.4-kind"], "#EXT-X-VERSION", "#EXT-X-STREAM-INF:BANDWIDTH=1\n#EXT-X-VERSION"),
         text(&["4.4-once"], "#EXT-X-TARGETDURATION:1", "#EXT-X-TARGETDURATION:1\n#EXT-X-TARGETDURATION:1"),
         text(&["4.4.1.1-first-line"], "#EXTM3U\n", "# hello\n#EXTM3U\n"),
         one(&["4.4.3.2-before-segments"], 30, video_playlist, |event| {
-            edit_text(event, |text| text.replace("#EXT-X-MEDIA-SEQUENCE:0\n", "").replace("#EXT-X-PRELOAD", "#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PRELOAD"));
+            edit_text(event, |text| {
+                text.replace("#EXT-X-MEDIA-SEQUENCE:0\n", "")
+                    .replace("#EXT-X-PRELOAD", "#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PRELOAD")
+            });
         }),
         one(&["4.4.3.3-before-segments"], 30, video_playlist, |event| {
             let tag = "#EXT-X-DISCONTINUITY-SEQUENCE:0\n";
-            edit_text(event, |text| text.replace(tag, "").replace("#EXT-X-PRELOAD", &format!("{tag}#EXT-X-PRELOAD")));
+            edit_text(event, |text| {
+                text.replace(tag, "").replace("#EXT-X-PRELOAD", &format!("{tag}#EXT-X-PRELOAD"))
+            });
         }),
-        text(&["4.4.4.1-required", "4.4.4.1-extinf", "3.2-part-sum"], "#EXTINF:1.00000,\n3.m4s", "3.m4s"),
-        fault(&["4.4.4.2-begin"], |events| each_playlist(events, I_FRAMES, |text, _| *text = text.replace("@0", ""))),
-        text(&["4.4.4.6-date", "B.1-date", "4.4.5.1-daterange", "6.2.1-date-discontinuity"], "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T", "#EXT-X-PROGRAM-DATE-TIME:2026-01-01 ").plus_date(),
+        text(
+            &["4.4.4.1-required", "4.4.4.1-extinf", "3.2-part-sum", "our-date-extinf"],
+            "#EXTINF:1.00000,\n3.m4s",
+            "3.m4s",
+        ),
+        fault(&["4.4.4.2-begin"], |events| {
+            each_playlist(events, I_FRAMES, |text, _| *text = text.replace("@0", ""))
+        }),
+        text(
+            &["4.4.4.6-date", "B.1-date", "4.4.5.1-daterange", "6.2.1-date-discontinuity"],
+            "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T",
+            "#EXT-X-PROGRAM-DATE-TIME:2026-01-01 ",
+        )
+        .plus_date(),
     ]
 }
 
@@ -122,7 +157,9 @@ impl Planted {
         fault(rules, move |events| {
             plant(events);
             for at in [AUDIO, I_FRAMES] {
-                each_playlist(events, at, |text, _| *text = text.replace("TIME:2026-01-01T", "TIME:2026-01-01 "));
+                each_playlist(events, at, |text, _| {
+                    *text = text.replace("TIME:2026-01-01T", "TIME:2026-01-01 ")
+                });
             }
         })
     }
@@ -132,31 +169,49 @@ fn whole_playlists() -> Vec<Planted> {
     vec![
         text(&["3.1.2-map"], "#EXT-X-MAP:URI=\"init.mp4\"\n", "").without_media(VIDEO),
         text(&["4.4.3.1-required", "6.2.4-target"], "#EXT-X-TARGETDURATION:1\n", ""),
-        text(&["4.4.3.1-extinf", "3.2-part-sum", "4.4.4.1-extinf"], "#EXTINF:1.00000,\n20.m4s", "#EXTINF:1.60000,\n20.m4s"),
+        text(
+            &["4.4.3.1-extinf", "3.2-part-sum", "4.4.4.1-extinf", "our-date-extinf"],
+            "#EXTINF:1.00000,\n20.m4s",
+            "#EXTINF:1.60000,\n20.m4s",
+        ),
         text_of_all(&["4.4.3.8-hold-back"], "HOLD-BACK=3.0", "HOLD-BACK=2.9"),
         text_of_all(&["4.4.3.8-part-hold-back"], ",PART-HOLD-BACK=0.6", ""),
         text_of_all(&["4.4.3.8-part-hold-back"], "PART-HOLD-BACK=0.6", "PART-HOLD-BACK=0.3"),
         text_of_all(&["4.4.3.8-part-hold-back-thrice"], "PART-HOLD-BACK=0.6", "PART-HOLD-BACK=0.4"),
         text_of_all(&["4.4.3.8-skip-boundary"], "CAN-SKIP-UNTIL=6.0", "CAN-SKIP-UNTIL=5.5"),
-        text(&["4.4.5.1-daterange"], "DURATION=3.0,SCTE", "DURATION=3.0,END-DATE=\"2026-01-01T00:00:11.500Z\",SCTE"),
+        text(
+            &["4.4.5.1-daterange"],
+            "DURATION=3.0,SCTE",
+            "DURATION=3.0,END-DATE=\"2026-01-01T00:00:11.500Z\",SCTE",
+        ),
         text(&["4.4.5.1-daterange"], "DURATION=3.0,SCTE", "DURATION=3.0,END-ON-NEXT=YES,SCTE"),
-        one(&["4.4.5.3-hint-after-end"], 150, video_playlist, |event| {
+        one(&["4.4.5.3-hint-after-end"], 151, video_playlist, |event| {
             edit_text(event, |text| text + "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"30.0.m4s\"\n");
         }),
         text(&["6.2.2-event"], "#EXT-X-TARGETDURATION", "#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-TARGETDURATION"),
-        text(&["6.2.6-one-hint"], "#EXT-X-RENDITION-REPORT", "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"x.m4s\"\n#EXT-X-RENDITION-REPORT"),
+        text(
+            &["6.2.6-one-hint"],
+            "#EXT-X-RENDITION-REPORT",
+            "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"x.m4s\"\n#EXT-X-RENDITION-REPORT",
+        ),
         text(&["8-version"], "#EXT-X-VERSION:6", "#EXT-X-VERSION:5"),
         text(&["8-version"], "#EXT-X-VERSION:9", "#EXT-X-VERSION:8"),
         text_of_all(&["B.1-block-reload"], "CAN-BLOCK-RELOAD=YES,", ""),
         fault(&["B.1-date", "4.4.5.1-daterange", "6.2.1-date-discontinuity"], |events| {
             for at in [AUDIO, VIDEO, I_FRAMES] {
-                each_playlist(events, at, |text, _| *text = without(text, "#EXT-X-PROGRAM-DATE-TIME", ""));
+                each_playlist(events, at, |text, _| *text = without_lines(text, "#EXT-X-PROGRAM-DATE-TIME"));
             }
         }),
-        fault(&["B.1-hint"], |events| each_playlist(events, VIDEO, |text, _| *text = without(text, "#EXT-X-PRELOAD", ""))),
-        fault(&["B.1-reports"], |events| each_playlist(events, VIDEO, |text, _| *text = without(text, "#EXT-X-RENDITION", ""))),
+        fault(&["B.1-hint"], |events| {
+            each_playlist(events, VIDEO, |text, _| *text = without_lines(text, "#EXT-X-PRELOAD"))
+        }),
+        fault(&["B.1-reports"], |events| {
+            each_playlist(events, VIDEO, |text, _| *text = without_lines(text, "#EXT-X-RENDITION"))
+        }),
         fault(&["6.2.1-date-discontinuity"], |events| {
-            each_playlist(events, VIDEO, |text, _| *text = text.replace("#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:08.500Z\n", ""));
+            each_playlist(events, VIDEO, |text, _| {
+                *text = text.replace("#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:08.500Z\n", "")
+            });
         }),
         // Another date for the same segment, in all versions.
         text(&["6.2.1-date-order", "6.2.4-dates", "our-date-extinf"], "00:00:20.500Z", "00:00:19.000Z"),
@@ -170,17 +225,31 @@ impl Planted {
         let Self { rules, plant } = self;
         fault(rules, move |events| {
             plant(events);
-            events.retain(|event| !matches!(event, Event::Media(at, ..) | Event::Map(at, ..) if *at == rendition));
+            events.retain(
+                |event| !matches!(event, Event::Media(at, ..) | Event::Map(at, ..) if *at == rendition),
+            );
         })
     }
 }
 
 fn parts() -> Vec<Planted> {
     vec![
-        text(&["4.4.3.7-part-inf", "6.2.4-server-control"], "#EXT-X-PART-INF:PART-TARGET=0.2\n", ""),
-        text(&["3.2-part-sum", "4.4.4.9-part-duration"], "0.20000,URI=\"20.3.m4s\"", "0.19000,URI=\"20.3.m4s\""),
-        text(&["4.4.4.9-part-target", "3.2-part-sum", "4.4.4.9-part-duration"], "0.20000,URI=\"20.3.m4s\"", "0.21000,URI=\"20.3.m4s\""),
-        text(&["4.4.4.9-part-minimum", "3.2-part-sum", "4.4.4.9-part-duration"], "0.20000,URI=\"20.3.m4s\"", "0.16000,URI=\"20.3.m4s\""),
+        text(&["4.4.3.7-part-inf"], "#EXT-X-PART-INF:PART-TARGET=0.2\n", ""),
+        text(
+            &["3.2-part-sum", "4.4.4.9-part-duration"],
+            "0.20000,URI=\"20.3.m4s\"",
+            "0.19000,URI=\"20.3.m4s\"",
+        ),
+        text(
+            &["4.4.4.9-part-target", "3.2-part-sum", "4.4.4.9-part-duration"],
+            "0.20000,URI=\"20.3.m4s\"",
+            "0.21000,URI=\"20.3.m4s\"",
+        ),
+        text(
+            &["4.4.4.9-part-minimum", "3.2-part-sum", "4.4.4.9-part-duration"],
+            "0.20000,URI=\"20.3.m4s\"",
+            "0.16000,URI=\"20.3.m4s\"",
+        ),
         fault(&["4.4.4.9-part-duration", "3.2-part-samples", "6.2.1-timeline"], |events| {
             each_piece(events, VIDEO, 20, |piece, answer| {
                 if piece == Piece::Part(20, 3) {
@@ -188,27 +257,45 @@ fn parts() -> Vec<Planted> {
                 }
             });
         }),
-        text(&["4.4.4.9-independent"], "URI=\"20.3.m4s\"", "URI=\"20.3.m4s\",INDEPENDENT=YES"),
+        text(
+            &["4.4.4.9-independent"],
+            "0.20000,URI=\"20.3.m4s\"",
+            "0.20000,URI=\"20.3.m4s\",INDEPENDENT=YES",
+        ),
         text(&["4.4.4.9-independent-unmarked"], "URI=\"20.0.m4s\",INDEPENDENT=YES", "URI=\"20.0.m4s\""),
         fault(&["4.4.4.9-tags-before-parts"], |events| {
             let tag = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z\n";
             let part = "#EXT-X-PART:DURATION=0.20000,URI=\"20.0.m4s\",INDEPENDENT=YES\n";
-            each_playlist(events, VIDEO, |text, _| *text = text.replace(&format!("{tag}{part}"), &format!("{part}{tag}")));
+            each_playlist(events, VIDEO, |text, _| {
+                *text = text.replace(&format!("{tag}{part}"), &format!("{part}{tag}"))
+            });
         }),
-        text(&["6.2.1-gap"], "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z", "#EXT-X-GAP\n#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z"),
+        text(
+            &["6.2.1-gap"],
+            "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z",
+            "#EXT-X-GAP\n#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z",
+        ),
         // The parts of 19 leave before those of 18.
-        one(&["6.2.2-part-order", "6.2.5.1-equal"], 104, video_playlist, |event| {
+        one(&["6.2.2-part-order", "6.2.1-parts-append"], 104, video_playlist, |event| {
             edit_text(event, |text| without(&text, "#EXT-X-PART:DURATION=0.20000,URI=\"19.", "#EXTINF"));
         }),
-        fault(&["6.2.2-part-age"], |events| {
+        fault(&["6.2.2-part-age", "6.2.1-parts-append"], |events| {
             each_playlist(events, VIDEO, |text, _| {
                 for msn in 14..17 {
-                    let parts: String = (0..5).map(|n| {
-                        let flag = if n == 0 { ",INDEPENDENT=YES" } else { "" };
-                        format!("#EXT-X-PART:DURATION=0.20000,URI=\"{msn}.{n}.m4s\"{flag}\n")
-                    }).collect();
-                    if !text.contains(&format!("\"{msn}.0.m4s\"")) && text.contains("\"20.0.m4s\"") && text.contains("\"17.0.m4s\"") {
-                        *text = text.replace(&format!("#EXTINF:1.00000,\n{msn}.m4s"), &format!("{parts}#EXTINF:1.00000,\n{msn}.m4s"));
+                    let parts: String = (0..5)
+                        .map(|n| {
+                            let flag = if n == 0 { ",INDEPENDENT=YES" } else { "" };
+                            format!("#EXT-X-PART:DURATION=0.20000,URI=\"{msn}.{n}.m4s\"{flag}\n")
+                        })
+                        .collect();
+                    if !text.contains(&format!("\"{msn}.0.m4s\""))
+                        && text.contains("\"20.0.m4s\"")
+                        && text.contains("\"17.0.m4s\"")
+                    {
+                        *text = text.replace(
+                            &format!("#EXTINF:1.00000,\n{msn}.m4s"),
+                            &format!("{parts}#EXTINF:1.00000,\n{msn}.m4s"),
+                        );
                     }
                 }
             });
@@ -219,34 +306,77 @@ fn parts() -> Vec<Planted> {
 fn reloads() -> Vec<Planted> {
     vec![
         fault(&["4.4.3.4-endlist"], |events| {
-            let Some(Event::Playlist(_, _, ended)) = events.iter().rev().find(|event| matches!(event, Event::Playlist(VIDEO, ..))).cloned() else { unreachable!() };
+            let Some(Event::Playlist(_, _, ended)) =
+                events.iter().rev().find(|event| matches!(event, Event::Playlist(VIDEO, ..))).cloned()
+            else {
+                unreachable!()
+            };
             let mut again = ended;
-            (again.asked, again.began, again.done) = (again.done + ms(10), again.done + ms(20), again.done + ms(20));
+            (again.asked, again.began, again.done) =
+                (again.done + ms(10), again.done + ms(20), again.done + ms(20));
             let mut event = Event::Playlist(VIDEO, Ask::default(), again);
-            edit_text(&mut event, |text| text.replace("#EXT-X-ENDLIST\n", "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"30.0.m4s\"\n#EXT-X-RENDITION-REPORT:URI=\"../a/index.m3u8\",LAST-MSN=29,LAST-PART=4\n"));
+            edit_text(&mut event, |text| {
+                text.replace("#EXT-X-ENDLIST\n", "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"30.0.m4s\"\n#EXT-X-RENDITION-REPORT:URI=\"../a/index.m3u8\",LAST-MSN=29,LAST-PART=4\n")
+            });
             events.push(event);
         }),
-        one(&["6.2.1-append", "6.2.5.1-equal"], 104, video_playlist, |event| edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"))),
-        one(&["6.2.1-append"], 103, video_playlist, |event| edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"))),
-        one(&["6.2.1-parts-append", "4.4.5.3-hint-match"], 103, video_playlist, |event| edit_text(event, |text| text.replace("\"20.2.m4s\"", "\"x20.2.m4s\""))).hinted_too(),
-        one(&["6.2.1-head"], 103, video_playlist, |event| edit_text(event, |text| text.replace("#EXT-X-INDEPENDENT-SEGMENTS\n", ""))),
-        one(&["6.2.1-target-constant"], 103, video_playlist, |event| edit_text(event, |text| text.replace("TARGETDURATION:1", "TARGETDURATION:2").replace("HOLD-BACK=3.0", "HOLD-BACK=6.0").replace("UNTIL=6.0", "UNTIL=12.0"))).also("6.2.1-head").also("B.1-cache-media"),
-        one(&["6.2.1-daterange-kept"], 75, video_playlist, |event| edit_text(event, |text| without(&text, "#EXT-X-DATERANGE", "#"))),
+        one(&["6.2.1-append"], 104, video_playlist, |event| {
+            edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"))
+        }),
+        one(&["6.2.1-append"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"))
+        }),
+        one(&["6.2.1-parts-append", "4.4.5.3-hint-match"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("\"20.2.m4s\"", "\"x20.2.m4s\""))
+        }),
+        one(&["6.2.1-head"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("#EXT-X-INDEPENDENT-SEGMENTS\n", ""))
+        }),
+        one(&["6.2.1-target-constant"], 103, video_playlist, |event| {
+            edit_text(event, |text| {
+                text.replace("TARGETDURATION:1", "TARGETDURATION:2")
+                    .replace("HOLD-BACK=3.0", "HOLD-BACK=6.0")
+                    .replace("UNTIL=6.0", "UNTIL=12.0")
+            })
+        })
+        .also("6.2.1-head"),
+        one(&["6.2.1-daterange-kept"], 75, video_playlist, |event| {
+            edit_text(event, |text| without_lines(&text, "#EXT-X-DATERANGE"))
+        }),
         fault(&["6.2.1-segment-cadence", "6.2.1-part-cadence"], |events| delay(events, 103, 700)),
         fault(&["6.2.1-part-cadence"], |events| delay(events, 103, 120)),
-        one(&["6.2.2-media-sequence"], 103, video_playlist, |event| edit_text(event, |text| text.replace("MEDIA-SEQUENCE:8", "MEDIA-SEQUENCE:7"))),
-        one(&["6.2.2-discontinuity-sequence"], 103, video_playlist, |event| edit_text(event, |text| text.replace("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1"))),
-        fault(&["6.2.2-window"], |events| each_playlist(events, VIDEO, |text, ask| {
+        // A segment that had left comes back.
+        one(&["6.2.2-media-sequence"], 116, video_playlist, |event| {
+            let back = "MAP:URI=\"init.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:10.500Z\n#EXTINF:1.00000,\n10.m4s\n";
+            edit_text(event, |text| {
+                text.replace("MEDIA-SEQUENCE:11", "MEDIA-SEQUENCE:10").replace("MAP:URI=\"init.mp4\"\n", back)
+            });
+        }),
+        one(&["6.2.2-discontinuity-sequence"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1"))
+        }),
+        fault(&["6.2.2-window"], |events| {
             // From the 20th segment on the window has two segments.
-            let (first, rest) = text.split_once("#EXTINF").unwrap();
-            let _unused = (first, rest, ask);
-            *text = shorten(text, 20, 2);
-        })),
-        one(&["4.4.5.3-hint-match"], 102, video_playlist, |event| edit_text(event, |text| text.replace("HINT:TYPE=PART,URI=\"20.3.m4s\"", "HINT:TYPE=PART,URI=\"20.x.m4s\""))),
-        one(&["4.4.5.4-report-uri", "B.1-reports"], 102, video_playlist, |event| edit_text(event, |text| text.replace("../a/index.m3u8", "../b/index.m3u8"))),
-        one(&["4.4.5.4-report-uri", "B.1-reports"], 102, video_playlist, |event| edit_text(event, |text| text.replace("../a/index.m3u8", "index.m3u8"))),
-        one(&["4.4.5.4-report-true"], 102, video_playlist, |event| edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=20,LAST-PART=3"))),
-        one(&["4.4.5.4-report-fresh"], 102, video_playlist, |event| edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=19,LAST-PART=4"))),
+            each_playlist(events, VIDEO, |text, _| *text = shorten(text, 20, 2));
+            events.retain(|event| !matches!(event, Event::Playlist(VIDEO, Ask { skip: Some(_), .. }, _)));
+        }),
+        one(&["4.4.5.3-hint-match"], 103, video_playlist, |event| {
+            edit_text(event, |text| {
+                text.replace("HINT:TYPE=PART,URI=\"20.3.m4s\"", "HINT:TYPE=PART,URI=\"20.x.m4s\"")
+            })
+        }),
+        one(&["4.4.5.4-report-uri", "B.1-reports"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("../a/index.m3u8", "../b/index.m3u8"))
+        }),
+        one(&["4.4.5.4-report-uri", "B.1-reports"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("../a/index.m3u8", "index.m3u8"))
+        }),
+        one(&["4.4.5.4-report-true"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=20,LAST-PART=3"))
+        }),
+        one(&["4.4.5.4-report-fresh"], 103, video_playlist, |event| {
+            edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=19,LAST-PART=4"))
+        }),
     ]
 }
 
@@ -292,15 +422,15 @@ impl Planted {
         let rules: Vec<&'static str> = self.rules.iter().copied().chain([rule]).collect();
         Self { rules: rules.leak(), plant: self.plant }
     }
-
-    fn hinted_too(self) -> Self {
-        Self { rules: &["6.2.1-parts-append"], plant: self.plant }
-    }
 }
 
 fn variants() -> Vec<Planted> {
     vec![
-        multivariant(&["4.4.6.1.1-group"], "#EXT-X-STREAM-INF", "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Main\",CHANNELS=\"2\",URI=\"a/index.m3u8\"\n#EXT-X-STREAM-INF"),
+        multivariant(
+            &["4.4.6.1.1-group"],
+            "#EXT-X-STREAM-INF",
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Main\",CHANNELS=\"2\",URI=\"a/index.m3u8\"\n#EXT-X-STREAM-INF",
+        ),
         multivariant(&["4.4.6.1-channels"], ",CHANNELS=\"2\"", ""),
         multivariant(&["4.4.6.2-uri"], "v/index.m3u8\n", "v/index.m3u8\nx/index.m3u8\n"),
         multivariant(&["4.4.6.2-group"], "AUDIO=\"audio\"", "AUDIO=\"sound\""),
@@ -311,7 +441,9 @@ fn variants() -> Vec<Planted> {
         multivariant(&["6.2.4-codecs"], "avc1.42c01e,mp4a.40.2", "avc1.42c01f,mp4a.40.2"),
         multivariant(&["6.2.4-codecs"], "avc1.42c01e,mp4a.40.2", "avc1.42c01e"),
         fault(&["6.2.4-target"], |events| {
-            each_playlist(events, AUDIO, |text, _| *text = text.replace("TARGETDURATION:1", "TARGETDURATION:2"));
+            each_playlist(events, AUDIO, |text, _| {
+                *text = text.replace("TARGETDURATION:1", "TARGETDURATION:2")
+            });
             // With all that follows from a target of 2 s, in all renditions.
             for at in [AUDIO, VIDEO, I_FRAMES] {
                 each_playlist(events, at, |text, _| {
@@ -326,17 +458,29 @@ fn variants() -> Vec<Planted> {
         }),
         fault(&["6.2.4-discontinuity"], |events| {
             each_playlist(events, AUDIO, |text, _| {
-                *text = text.replace("DISCONTINUITY-SEQUENCE:1", "DISCONTINUITY-SEQUENCE:2").replace("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1");
+                *text = text
+                    .replace("DISCONTINUITY-SEQUENCE:1", "DISCONTINUITY-SEQUENCE:2")
+                    .replace("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1");
             });
         }),
-        fault(&["6.2.4-dates"], |events| each_playlist(events, AUDIO, |text, _| *text = text.replace("2026-01-01T00:", "2026-01-01T01:"))).also("6.2.4-dateranges"),
-        fault(&["6.2.4-dateranges"], |events| each_playlist(events, AUDIO, |text, _| *text = text.replace("0xFC30", "0xFC31"))),
+        fault(&["6.2.4-dates"], |events| {
+            each_playlist(events, AUDIO, |text, _| *text = text.replace("2026-01-01T00:", "2026-01-01T01:"))
+        })
+        .also("6.2.4-dateranges"),
+        fault(&["6.2.4-dateranges"], |events| {
+            each_playlist(events, AUDIO, |text, _| *text = text.replace("0xFC30", "0xFC31"))
+        }),
     ]
 }
 
 fn media() -> Vec<Planted> {
     vec![
-        one(&["3.1.2-fmp4"], 100, |event| matches!(event, Event::Hint(VIDEO, ..)), |event| answer_of(event).body = vec![0; 20].into()),
+        one(
+            &["3.1.2-fmp4"],
+            100,
+            |event| matches!(event, Event::Hint(VIDEO, ..)),
+            |event| answer_of(event).body = vec![0; 20].into(),
+        ),
         fault(&["3.2-part-samples"], |events| {
             each_piece(events, VIDEO, 20, |piece, answer| {
                 if piece == Piece::Segment(20) {
@@ -356,15 +500,27 @@ fn media() -> Vec<Planted> {
                 }
             });
         }),
-        fault(&["4.4.2.1-independent-segments", "4.4.4.9-independent"], |events| each_piece(events, VIDEO, 20, |_, answer| {
-            answer.body = replaced(&answer.body, 0x65, 0x41);
-        })),
-        one(&["4.4.3.6-i-frame", "our-sync-flags"], 20, |event| matches!(event, Event::Media(I_FRAMES, ..)), |event| {
-            let answer = answer_of(event);
-            answer.body = replaced(&answer.body, 0x65, 0x41);
+        fault(&["4.4.2.1-independent-segments", "4.4.4.9-independent"], |events| {
+            each_piece(events, VIDEO, 20, |_, answer| {
+                answer.body = replaced(&answer.body, 0x65, 0x41);
+            })
         }),
-        text(&["4.4.4.1-extinf", "3.2-part-sum"], "#EXTINF:1.00000,\n20.m4s", "#EXTINF:0.98000,\n20.m4s"),
-        one(&["6.2.1-available"], 20, |event| matches!(event, Event::Media(VIDEO, Piece::Segment(_), _)), |event| status(event, 404)),
+        one(
+            &["4.4.3.6-i-frame"],
+            20,
+            |event| matches!(event, Event::Media(I_FRAMES, ..)),
+            |event| {
+                let answer = answer_of(event);
+                answer.body = replaced(&answer.body, 0x65, 0x41);
+            },
+        ),
+        text(&["4.4.4.1-extinf", "3.2-part-sum"], "#EXTINF:1.00000,\n20.m4s", "#EXTINF:1.01000,\n20.m4s"),
+        one(
+            &["6.2.1-available"],
+            20,
+            |event| matches!(event, Event::Media(VIDEO, Piece::Segment(_), _)),
+            |event| status(event, 404),
+        ),
         fault(&["6.2.1-timeline"], |events| {
             let late = |rendition: usize, msn: u64, index: u64| {
                 let later = stream::part(rendition, msn, index);
@@ -373,32 +529,45 @@ fn media() -> Vec<Planted> {
             each_piece(events, VIDEO, 20, move |piece, answer| {
                 answer.body = match piece {
                     Piece::Part(msn, index) => late(VIDEO, msn, index).into(),
-                    Piece::Segment(msn) => (0..5).flat_map(|index| late(VIDEO, msn, index)).collect::<Vec<_>>().into(),
+                    Piece::Segment(msn) => {
+                        (0..5).flat_map(|index| late(VIDEO, msn, index)).collect::<Vec<_>>().into()
+                    }
                 };
             });
         }),
         fault(&["6.2.1-format", "4.4.6.2-resolution"], other_map),
-        one(&["6.2.2-removed-segment"], 0, |event| matches!(event, Event::Removed(VIDEO, Piece::Segment(_), _)), |event| status(event, 404)),
-        one(&["6.2.2-removed-part"], 0, |event| matches!(event, Event::Removed(VIDEO, Piece::Part(..), _)), |event| status(event, 404)),
-        fault(&["our-sync-flags"], |events| each_piece(events, VIDEO, 20, |_, answer| {
-            let marked = [0x02, 0, 0, 0];
-            let at = answer.body.windows(4).position(|four| four == marked);
-            if let Some(at) = at {
+        one(
+            &["6.2.2-removed-segment"],
+            0,
+            |event| matches!(event, Event::Removed(VIDEO, Piece::Segment(_), _)),
+            |event| status(event, 404),
+        ),
+        one(
+            &["6.2.2-removed-part"],
+            0,
+            |event| matches!(event, Event::Removed(VIDEO, Piece::Part(..), _)),
+            |event| status(event, 404),
+        ),
+        fault(&["our-sync-flags"], |events| {
+            each_piece(events, VIDEO, 20, |_, answer| {
                 let mut bytes = answer.body.to_vec();
-                bytes[at..at + 4].copy_from_slice(&[1, 1, 0, 0]);
+                unmark(&mut bytes);
                 answer.body = bytes.into();
-            }
-        })),
+            })
+        }),
         fault(&["our-needless-discontinuity"], |events| {
             // The media go on without the jump; the dates with them.
             for at in [AUDIO, VIDEO, I_FRAMES] {
                 for msn in JUMP..30 {
                     let scale = if at == AUDIO { 48 } else { 1 };
-                    each_piece(events, at, msn, |_, answer| answer.body = shifted(&answer.body, -500 * scale).into());
+                    each_piece(events, at, msn, |_, answer| {
+                        answer.body = shifted(&answer.body, -500 * scale).into()
+                    });
                 }
                 each_playlist(events, at, |text, _| {
                     for msn in JUMP..30 {
-                        *text = text.replace(&format!("00:00:{msn:02}.500Z"), &format!("00:00:{msn:02}.000Z"));
+                        *text =
+                            text.replace(&format!("00:00:{msn:02}.500Z"), &format!("00:00:{msn:02}.000Z"));
                     }
                 });
             }
@@ -435,11 +604,16 @@ fn replaced(bytes: &[u8], from: u8, to: u8) -> bytes::Bytes {
         }
     }
     // What boxes say goes along, so that only the promise is broken.
-    let sync = [2, 0, 0, 0];
-    while let Some(at) = bytes.windows(4).position(|four| four == sync) {
-        bytes[at..at + 4].copy_from_slice(&[1, 1, 0, 0]);
-    }
+    unmark(&mut bytes);
     bytes.into()
+}
+
+/// No sample is marked as a sync sample any more: the flags stand behind a picture's size, which is 13.
+fn unmark(bytes: &mut [u8]) {
+    let marked = [0, 0, 0, 13, 2, 0, 0, 0];
+    while let Some(at) = bytes.windows(8).position(|eight| eight == marked) {
+        bytes[at + 4..at + 8].copy_from_slice(&[1, 1, 0, 0]);
+    }
 }
 
 /// All decode times moved by `ticks`.
@@ -460,7 +634,8 @@ fn other_map(events: &mut Vec<Event>) {
         let date = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z";
         *text = text.replace(date, &format!("#EXT-X-MAP:URI=\"other.mp4\"\n{date}"));
         // Where 20 is no longer in the playlist the other map is the first one's.
-        let numbers: Vec<u64> = text.lines().filter_map(|line| line.strip_suffix(".m4s")?.parse().ok()).collect();
+        let numbers: Vec<u64> =
+            text.lines().filter_map(|line| line.strip_suffix(".m4s")?.parse().ok()).collect();
         if numbers.first().is_some_and(|first| *first > 20) {
             *text = text.replace("#EXT-X-MAP:URI=\"init.mp4\"", "#EXT-X-MAP:URI=\"other.mp4\"");
         }
@@ -489,41 +664,84 @@ fn directives() -> Vec<Planted> {
             let Event::Playlist(_, ask, _) = event else { unreachable!() };
             ask.skip = Some(hls_check::SkipAsk::Segments);
         }),
-        one(&["6.2.5.1-boundary"], 8, video_delta, |event| edit_text(event, |text| {
-            let (before, after) = text.split_once("SKIPPED-SEGMENTS=6\n").unwrap();
-            let rest = after.split_once(".m4s\n").unwrap().1;
-            let rest = if after.starts_with("#EXT-X-PROGRAM") { rest } else { after };
-            format!("{before}SKIPPED-SEGMENTS=7\n{rest}")
-        })),
+        one(&["6.2.5.1-boundary"], 8, video_delta, |event| {
+            edit_text(event, |text| {
+                let (before, after) = text.split_once("SKIPPED-SEGMENTS=6\n").unwrap();
+                let rest = after.split_once(".m4s\n").unwrap().1;
+                let rest = if after.starts_with("#EXT-X-PROGRAM") { rest } else { after };
+                format!("{before}SKIPPED-SEGMENTS=7\n{rest}")
+            })
+        }),
         // It skips from a place that was never listed.
-        one(&["6.2.5.1-merge"], 8, video_delta, |event| edit_text(event, |text| text.replace("SKIPPED-SEGMENTS=6", "SKIPPED-SEGMENTS=60"))),
-        one(&["6.2.5.1-equal", "6.2.1-append"], 8, video_delta, |event| edit_text(event, |text| text.replacen("#EXTINF:1.00000,", "#EXTINF:1.00010,", 1))),
-        one(&["6.2.5.2-answer"], 103, video_playlist, |event| status(event, 404)),
+        one(&["6.2.5.1-merge"], 8, video_delta, |event| {
+            edit_text(event, |text| text.replace("SKIPPED-SEGMENTS=6", "SKIPPED-SEGMENTS=60"))
+        }),
+        one(&["6.2.5.1-equal", "6.2.1-append"], 8, video_delta, |event| {
+            edit_text(event, |text| text.replacen("#EXTINF:1.00000,", "#EXTINF:1.00010,", 1))
+        }),
+        one(&["6.2.5.2-answer"], 100, video_playlist, |event| status(event, 404)),
         one(&["6.2.5.2-early", "4.4.5.4-report-fresh"], 103, video_playlist, |event| {
             let Event::Playlist(_, ask, _) = event else { unreachable!() };
             ask.part = Some(4);
-        }).only("6.2.5.2-early"),
+        })
+        .only("6.2.5.2-early"),
         one(&["6.2.5.2-late"], 104, video_playlist, |event| {
             let answer = answer_of(event);
             answer.began += ms(400);
             answer.done += ms(400);
-        }).also("6.2.1-part-cadence"),
-        one(&["6.2.5.2-part-alone"], 0, |event| matches!(event, Event::Nonsense(VIDEO, Nonsense::PartAlone, ..)), |event| status(event, 200)),
-        one(&["6.2.5.2-too-far"], 0, |event| matches!(event, Event::Nonsense(VIDEO, Nonsense::TooFar, ..)), |event| answer_of(event).done += ms(900)),
-        one(&["our-bad-directive"], 0, |event| matches!(event, Event::Nonsense(VIDEO, Nonsense::NoNumber, ..)), |event| status(event, 200)),
-        one(&["6.2.6-hint"], 100, |event| matches!(event, Event::Hint(VIDEO, ..)), |event| status(event, 404)),
-        one(&["6.2.6-hint"], 100, |event| matches!(event, Event::Hint(VIDEO, ..)), |event| {
-            let answer = answer_of(event);
-            answer.began += ms(400);
-            answer.done += ms(400);
-        }),
-        one(&["6.2.6-hint-whole"], 100, |event| matches!(event, Event::Hint(VIDEO, ..)), |event| {
-            let answer = answer_of(event);
-            answer.began = answer.began.saturating_sub(ms(180));
-        }),
-        one(&["6.2.1-encodings"], 0, |event| matches!(event, Event::Encoded(VIDEO, ..)), |event| {
-            answer_of(event).body = "#EXTM3U\n".into();
-        }),
+        })
+        .also("6.2.1-part-cadence"),
+        one(
+            &["6.2.5.2-part-alone"],
+            0,
+            |event| matches!(event, Event::Nonsense(VIDEO, Nonsense::PartAlone, ..)),
+            |event| status(event, 200),
+        ),
+        one(
+            &["6.2.5.2-too-far"],
+            0,
+            |event| matches!(event, Event::Nonsense(VIDEO, Nonsense::TooFar, ..)),
+            |event| answer_of(event).done += ms(900),
+        ),
+        one(
+            &["our-bad-directive"],
+            0,
+            |event| matches!(event, Event::Nonsense(VIDEO, Nonsense::NoNumber, ..)),
+            |event| status(event, 200),
+        ),
+        one(
+            &["6.2.6-hint"],
+            100,
+            |event| matches!(event, Event::Hint(VIDEO, ..)),
+            |event| status(event, 404),
+        ),
+        one(
+            &["6.2.6-hint"],
+            100,
+            |event| matches!(event, Event::Hint(VIDEO, ..)),
+            |event| {
+                let answer = answer_of(event);
+                answer.began += ms(400);
+                answer.done += ms(400);
+            },
+        ),
+        one(
+            &["6.2.6-hint-whole"],
+            100,
+            |event| matches!(event, Event::Hint(VIDEO, ..)),
+            |event| {
+                let answer = answer_of(event);
+                answer.began = answer.began.saturating_sub(ms(180));
+            },
+        ),
+        one(
+            &["6.2.1-encodings"],
+            0,
+            |event| matches!(event, Event::Encoded(VIDEO, ..)),
+            |event| {
+                answer_of(event).body = "#EXTM3U\n".into();
+            },
+        ),
     ]
 }
 
@@ -540,7 +758,12 @@ fn caches() -> Vec<Planted> {
     };
     vec![
         one(&["B.1-cache-blocking"], 20, video_playlist, move |event| cache(event, "no-cache")),
-        one(&["B.1-cache-playlist"], 0, video_playlist, move |event| cache(event, "max-age=60")),
-        one(&["B.1-cache-media"], 20, |event| matches!(event, Event::Media(VIDEO, ..)), move |event| cache(event, "max-age=2")),
+        one(&["B.1-cache-playlist"], 151, video_playlist, move |event| cache(event, "max-age=60")),
+        one(
+            &["B.1-cache-media"],
+            20,
+            |event| matches!(event, Event::Media(VIDEO, ..)),
+            move |event| cache(event, "max-age=2"),
+        ),
     ]
 }

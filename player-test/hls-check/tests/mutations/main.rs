@@ -41,8 +41,15 @@ fn every_planted_fault_is_found_and_nothing_else() {
     for (index, Planted { rules, plant }) in faults::all().into_iter().enumerate() {
         let clean = stream::events();
         let mut events = clean.clone();
-        plant(&mut events);
-        assert!(events != clean, "fault {index} ({rules:?}) changes nothing");
+        let planted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plant(&mut events)));
+        if planted.is_err() {
+            wrong.push(format!("fault {index} ({rules:?}) cannot be planted"));
+            continue;
+        }
+        if events == clean {
+            wrong.push(format!("fault {index} ({rules:?}) changes nothing"));
+            continue;
+        }
         let report = check(events);
         let found: BTreeSet<_> = report.violations.iter().map(|one| one.rule).collect();
         if found != rules.iter().copied().collect() {
@@ -105,7 +112,12 @@ pub(crate) fn each_playlist(events: &mut [Event], rendition: usize, edit: impl F
 }
 
 /// Rewrites the bytes of every part (hinted or not) and segment of `rendition` that belongs to segment `msn`.
-pub(crate) fn each_piece(events: &mut [Event], rendition: usize, msn: u64, edit: impl Fn(Piece, &mut Answer)) {
+pub(crate) fn each_piece(
+    events: &mut [Event],
+    rendition: usize,
+    msn: u64,
+    edit: impl Fn(Piece, &mut Answer),
+) {
     for event in events {
         match event {
             Event::Media(at, piece, answer) if *at == rendition => {

@@ -64,9 +64,9 @@ fn sps() -> Vec<u8> {
         bits.push('0');
     }
     let mut bytes = SPS[..4].to_vec();
-    bytes.extend(bits.as_bytes().chunks(8).map(|byte| {
-        byte.iter().fold(0, |sum, bit| sum << 1 | (bit - b'0'))
-    }));
+    bytes.extend(
+        bits.as_bytes().chunks(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | (bit - b'0'))),
+    );
     bytes
 }
 
@@ -157,14 +157,18 @@ fn playlist(rendition: usize, published: u64, skip: bool, ended: bool) -> String
     let i_frames = rendition == I_FRAMES;
     let skipped = if skip { (complete - first).saturating_sub(6) } else { 0 };
     let version = if skip { 9 } else { 6 };
-    let mut lines = vec!["#EXTM3U".to_owned(), format!("#EXT-X-VERSION:{version}"), "#EXT-X-TARGETDURATION:1".to_owned()];
+    let mut lines =
+        vec!["#EXTM3U".to_owned(), format!("#EXT-X-VERSION:{version}"), "#EXT-X-TARGETDURATION:1".to_owned()];
     if i_frames {
         lines.push("#EXT-X-I-FRAMES-ONLY".to_owned());
     } else {
         lines.push("#EXT-X-INDEPENDENT-SEGMENTS".to_owned());
         lines.push("#EXT-X-PART-INF:PART-TARGET=0.2".to_owned());
     }
-    lines.push("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=6.0,HOLD-BACK=3.0,PART-HOLD-BACK=0.6".to_owned());
+    lines.push(
+        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=6.0,HOLD-BACK=3.0,PART-HOLD-BACK=0.6"
+            .to_owned(),
+    );
     lines.push(format!("#EXT-X-MEDIA-SEQUENCE:{first}"));
     lines.push(format!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", u64::from(first > JUMP)));
     if skipped > 0 {
@@ -199,7 +203,10 @@ fn playlist(rendition: usize, published: u64, skip: bool, ended: bool) -> String
     }
     // Its dates are those of segments 10 to 12.
     if published >= 10 * PARTS && first <= 12 {
-        lines.push(format!("#EXT-X-DATERANGE:ID=\"ad\",START-DATE=\"{}\",DURATION=3.0,SCTE35-OUT=0xFC30", date(10)));
+        lines.push(format!(
+            "#EXT-X-DATERANGE:ID=\"ad\",START-DATE=\"{}\",DURATION=3.0,SCTE35-OUT=0xFC30",
+            date(10)
+        ));
     }
     if ended {
         lines.push("#EXT-X-ENDLIST".to_owned());
@@ -207,12 +214,19 @@ fn playlist(rendition: usize, published: u64, skip: bool, ended: bool) -> String
         lines.push(format!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{complete}.{}.m4s\"", published % PARTS));
         let (msn, last) = ((published - 1) / PARTS, (published - 1) % PARTS);
         let other = if rendition == AUDIO { "v" } else { "a" };
-        lines.push(format!("#EXT-X-RENDITION-REPORT:URI=\"../{other}/index.m3u8\",LAST-MSN={msn},LAST-PART={last}"));
+        lines.push(format!(
+            "#EXT-X-RENDITION-REPORT:URI=\"../{other}/index.m3u8\",LAST-MSN={msn},LAST-PART={last}"
+        ));
     }
     lines.join("\n") + "\n"
 }
 
-pub(crate) fn answer(asked: Duration, done: Duration, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+pub(crate) fn answer(
+    asked: Duration,
+    done: Duration,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Answer {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Answer { asked, began: done, done, status: 200, headers, body: body.into() }
 }
@@ -264,7 +278,8 @@ fn step(events: &mut Vec<Event>, rendition: usize, published: u64) {
     let before = at(published - 1) + ms(10);
     let hinted = published > 1;
     if hinted {
-        let held = answer(before, now + ms(2), &[("cache-control", "max-age=3600")], part(rendition, msn, index));
+        let held =
+            answer(before, now + ms(2), &[("cache-control", "max-age=3600")], part(rendition, msn, index));
         events.push(Event::Hint(rendition, format!("{msn}.{index}.m4s"), held));
     }
     let ask = if hinted { Ask { msn: Some(msn), part: Some(index), skip: None } } else { Ask::default() };
@@ -273,7 +288,11 @@ fn step(events: &mut Vec<Event>, rendition: usize, published: u64) {
     events.push(Event::Playlist(rendition, ask, full.clone()));
     if !hinted {
         events.push(Event::Map(rendition, "init.mp4".to_owned(), media_answer(now + ms(4), init(rendition))));
-        events.push(Event::Media(rendition, Piece::Part(0, 0), media_answer(now + ms(5), part(rendition, 0, 0))));
+        events.push(Event::Media(
+            rendition,
+            Piece::Part(0, 0),
+            media_answer(now + ms(5), part(rendition, 0, 0)),
+        ));
     }
     if published % 7 == 0 && published > 50 {
         let text = playlist(rendition, published, true, false);
@@ -304,7 +323,11 @@ fn aside(events: &mut Vec<Event>, rendition: usize, now: Duration, full: &Answer
     events.push(Event::Encoded(rendition, "gzip".to_owned(), full.clone(), full.clone()));
     // A place that was passed long ago.
     let ask = Ask { msn: Some(0), part: Some(0), skip: None };
-    events.push(Event::Playlist(rendition, ask, Answer { asked: now + ms(14), began: now + ms(15), done: now + ms(15), ..full.clone() }));
+    events.push(Event::Playlist(
+        rendition,
+        ask,
+        Answer { asked: now + ms(14), began: now + ms(15), done: now + ms(15), ..full.clone() },
+    ));
 }
 
 fn i_frames(events: &mut Vec<Event>, published: u64) {
@@ -313,7 +336,11 @@ fn i_frames(events: &mut Vec<Event>, published: u64) {
     let text = playlist(I_FRAMES, published, false, false);
     let ask = if msn > 0 { Ask { msn: Some(msn), ..Ask::default() } } else { Ask::default() };
     let cache = ("cache-control", if msn > 0 { "max-age=6" } else { "max-age=1" });
-    events.push(Event::Playlist(I_FRAMES, ask, answer(now.saturating_sub(ms(900)), now + ms(3), &[KIND, cache], text)));
+    events.push(Event::Playlist(
+        I_FRAMES,
+        ask,
+        answer(now.saturating_sub(ms(900)), now + ms(3), &[KIND, cache], text),
+    ));
     if msn == 0 {
         events.push(Event::Map(I_FRAMES, "init.mp4".to_owned(), media_answer(now + ms(4), init(I_FRAMES))));
     }
