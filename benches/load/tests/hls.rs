@@ -47,9 +47,12 @@ impl Origin {
     async fn body(&self, path: &str) -> Option<String> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         if path == "/live/index.m3u8" {
-            return Some("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS=\"avc1.42c01e\"\nv/index.m3u8\n".to_owned());
+            return Some(
+                "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS=\"avc1.42c01e\"\nv/index.m3u8\n".to_owned(),
+            );
         }
-        let number = |name: &str| query.split('&').find_map(|one| one.strip_prefix(name)?.parse::<u64>().ok());
+        let number =
+            |name: &str| query.split('&').find_map(|one| one.strip_prefix(name)?.parse::<u64>().ok());
         if path == "/live/v/index.m3u8" {
             if let (Some(msn), Some(part)) = (number("_HLS_msn="), number("_HLS_part=")) {
                 tokio::time::sleep_until(self.due(msn * PARTS + part)).await;
@@ -153,7 +156,8 @@ async fn refusals_are_failures_with_a_reason() {
 
 #[tokio::test]
 async fn other_machines_and_other_schemes_are_left_alone() {
-    let run = |url: &str| hls::run(HlsOptions::new(url), std::future::pending(), |_| panic!("nothing is measured"));
+    let run =
+        |url: &str| hls::run(HlsOptions::new(url), std::future::pending(), |_| panic!("nothing is measured"));
     let away = run("http://192.0.2.1/hls/demo/index.m3u8").await;
     assert!(matches!(away, Err(HlsLoadError::Target(TargetError::Remote { .. }))), "{away:?}");
     let tls = run("https://127.0.0.1/hls/demo/index.m3u8").await;

@@ -9,6 +9,9 @@ use crate::event::{Answer, Ask, SkipAsk};
 use crate::multivariant::RenditionKind;
 use crate::playlist::MediaPlaylist;
 
+/// Delays that are kept for the report: hours of some renditions.
+const MAX_DELAYS: usize = 500_000;
+
 impl Checker {
     pub(super) fn media_playlist(&mut self, at: usize, ask: Ask, answer: &Answer) {
         let path = self.renditions[at].url.path().to_owned();
@@ -245,7 +248,9 @@ impl Checker {
         let limit =
             rendition.part_target().unwrap_or_else(|| rendition.target() / 2) + self.options.tolerance;
         let late = done.saturating_sub(since.max(asked));
-        self.counts.answer_after_ms.push(late);
+        if self.counts.answer_after_ms.len() < MAX_DELAYS {
+            self.counts.answer_after_ms.push(late);
+        }
         if late > limit {
             self.broken_in(at, "6.2.5.2-late", || {
                 format!("{msn}/{part:?} was answered {late:?} after it was there")

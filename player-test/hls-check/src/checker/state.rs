@@ -19,6 +19,8 @@ const KEPT_PARTS: usize = 4000;
 const KEPT_ANSWERS: usize = 400;
 /// Full playlists that a delta update may be compared with.
 pub(super) const KEPT_PLAYLISTS: usize = 12;
+/// Segments at the end whose bytes are kept until they can be compared with those of their parts.
+const KEPT_MEDIA: u64 = 12;
 /// Answers to hints whose part has not been listed.
 const KEPT_HINTS: usize = 16;
 
@@ -85,6 +87,18 @@ pub(super) struct Known {
     pub(super) parts: BTreeMap<u64, PartMedia>,
     /// Parts and whole were compared.
     pub(super) compared: bool,
+}
+
+impl Known {
+    /// Lets go of the bytes: they were compared, or cannot be any more.
+    pub(super) fn let_go(&mut self) {
+        if let Some(whole) = &mut self.whole {
+            whole.media = None;
+        }
+        for part in self.parts.values_mut() {
+            part.media = None;
+        }
+    }
 }
 
 /// Media of a segment.
@@ -193,6 +207,10 @@ impl Rendition {
         }
         while self.segments.first_key_value().is_some_and(|(msn, _)| *msn < oldest) {
             self.segments.pop_first();
+        }
+        let newest = self.segments.last_key_value().map_or(0, |(msn, _)| *msn);
+        for (_, known) in self.segments.range_mut(..newest.saturating_sub(KEPT_MEDIA)).rev().take(2) {
+            known.let_go();
         }
         while self.hints.len() > KEPT_HINTS {
             self.hints.pop_front();

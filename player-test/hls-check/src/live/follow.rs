@@ -28,6 +28,8 @@ const AGAIN_EVERY: u64 = 8;
 const REMOVED_EVERY: u64 = 4;
 /// Nonsense, old places and encodings are asked for so often.
 const ASIDE_EVERY: Duration = Duration::from_secs(7);
+/// A segment with so few parts is not closed at once.
+const MIDDLE_PARTS: u64 = 4;
 /// A server without an answer is asked again after this.
 const PAUSE: Duration = Duration::from_millis(300);
 /// URIs of files that were asked for, at most so many.
@@ -300,8 +302,9 @@ impl Follower {
             5 => (Nonsense::NoNumber, "_HLS_msn=1x".to_owned()),
             _ => return self.ask_old().await,
         };
-        // Where a part beyond the limit lies in a closed segment, it means the next segment: then it is no nonsense.
-        if query.contains(&format!("_HLS_msn={end}&")) && last.open().is_none() {
+        // Beyond the last part of a closed segment is the next one's first (section 6.2.5.2): no nonsense, so not where the segment is
+        // closed or soon will be.
+        if self.aside % 6 == 3 && !(1..=MIDDLE_PARTS).contains(&count) {
             return;
         }
         let answer = self.fetcher.get(with_query(&self.url, &query), &[], FILE_LIMIT).await;
