@@ -1,9 +1,10 @@
 //! Assembly: what is started, in which order, and how it ends.
 
-use crate::config::{Config, Media};
+use crate::config::{Config, Hls, Media};
 use crate::events::EventHub;
 use crate::http::server;
 use crate::metrics::Metrics;
+use crate::outputs::dvr::DvrDisk;
 use crate::registry::{self, Registry};
 use crate::worker;
 use relay_node::{Node, NodeConfig};
@@ -48,6 +49,8 @@ pub(crate) enum StartError {
     Node(#[from] relay_node::NodeError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("hls.dvr_dir = {folder:?} cannot be used: {source}")]
+    DvrDisk { folder: String, source: std::io::Error },
 }
 
 /// Serves until `shutdown`. `bound` is told the address once requests are answered.
@@ -61,10 +64,11 @@ pub(crate) async fn run(
     let listener =
         TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let dvr_disk = open_dvr_disk(&config.hls)?;
     let node = Node::start(node_config(&config))?;
     tracing::info!(http = %address, media = ?node.local_addrs(), "serving");
     let max_connections = config.http.max_connections;
-    let registry = Arc::new(Registry::new(node, config));
+    let registry = Arc::new(Registry::new(node, config, dvr_disk));
     let events = Arc::new(EventHub::new(Arc::clone(&registry)));
     let app = Arc::new(App {
         registry: Arc::clone(&registry),
@@ -90,6 +94,16 @@ pub(crate) async fn run(
     // The last to hold the node closes its sessions and joins its threads.
     drop(registry);
     Ok(())
+}
+
+/// Where windows go that are longer than the memory's part of them.
+fn open_dvr_disk(config: &Hls) -> Result<Option<DvrDisk>, StartError> {
+    if config.dvr_dir.is_empty() {
+        return Ok(None);
+    }
+    let folder = config.dvr_dir.clone();
+    let opened = DvrDisk::open(folder.as_ref()).map_err(|source| StartError::DvrDisk { folder, source })?;
+    Ok(Some(opened))
 }
 
 /// Ends on SIGINT or SIGTERM.

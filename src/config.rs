@@ -124,6 +124,12 @@ pub(crate) struct Hls {
     pub(crate) part_ms: u64,
     /// How far back players can go, in milliseconds.
     pub(crate) dvr_ms: u64,
+    /// Where segments go that are older than `dvr_memory_ms`. Empty: the whole window stays in memory.
+    pub(crate) dvr_dir: String,
+    /// How much of the window stays in memory when the rest is on disk, in milliseconds.
+    pub(crate) dvr_memory_ms: u64,
+    /// Most disk one stream's window may take, in bytes.
+    pub(crate) dvr_max_bytes: u64,
     /// Most memory one stream's window may take, in bytes.
     pub(crate) window_max_bytes: usize,
 }
@@ -197,7 +203,15 @@ impl Default for Transcode {
 
 impl Default for Hls {
     fn default() -> Self {
-        Self { segment_ms: 2_000, part_ms: 200, dvr_ms: 120_000, window_max_bytes: 256 << 20 }
+        Self {
+            segment_ms: 2_000,
+            part_ms: 200,
+            dvr_ms: 120_000,
+            dvr_dir: String::new(),
+            dvr_memory_ms: 120_000,
+            dvr_max_bytes: 10 << 30,
+            window_max_bytes: 256 << 20,
+        }
     }
 }
 
@@ -227,6 +241,8 @@ impl Config {
             in_range("hls.segment_ms", self.hls.segment_ms, 1_000, 10_000),
             in_range("hls.part_ms", self.hls.part_ms, 100, 1_000),
             in_range("hls.dvr_ms", self.hls.dvr_ms, 3 * self.hls.segment_ms, 86_400_000),
+            in_range("hls.dvr_memory_ms", self.hls.dvr_memory_ms, 6 * self.hls.segment_ms, 86_400_000),
+            in_range("hls.dvr_max_bytes", self.hls.dvr_max_bytes, 1 << 20, 1 << 50),
             in_range("hls.window_max_bytes", self.hls.window_max_bytes as u64, 1 << 20, 1 << 40),
             in_range("transcode.fps", u64::from(self.transcode.fps), 5, 120),
             in_range("transcode.max_width", u64::from(self.transcode.max_width), 64, 7_680),

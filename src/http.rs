@@ -6,6 +6,7 @@
 mod api;
 mod client;
 mod cors;
+mod dateranges;
 mod door;
 mod events;
 mod health;
@@ -75,10 +76,19 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
         Route::WhepExtra(stream, name, extra) => {
             whep::extra(app, &stream, &name, extra, &visitor, request).await
         }
-        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, &visitor, request),
+        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, &visitor, request).await,
         Route::Streams => api::list(app),
         Route::Stream(stream) => api::one(app, &stream),
         Route::Viewers(stream) => api::viewers(app, &stream).await,
+        Route::DateRanges(stream) if method == Method::POST => dateranges::add(app, &stream, request).await,
+        Route::DateRanges(stream) => dateranges::list(app, &stream),
+        Route::DateRange(stream, id) if method == Method::PATCH => {
+            dateranges::update(app, &stream, &id, request).await
+        }
+        Route::DateRange(stream, id) if method == Method::DELETE => {
+            dateranges::remove(app, &stream, &id).await
+        }
+        Route::DateRange(stream, id) => dateranges::one(app, &stream, &id),
         Route::Events => events::listen(app, request),
         Route::OpenApi => Ok(openapi::document()),
         Route::Metrics => metrics::metrics(app, metrics::Format::wanted(request)).await,

@@ -3,6 +3,8 @@
 use crate::broadcasts::Broadcasts;
 use crate::config::Config;
 use crate::outputs::audience::PlayerKey;
+use crate::outputs::dvr::DvrDisk;
+use crate::outputs::hls::{DateRangeChange, HlsDesk};
 use crate::sessions::{Bounds, EventStreamReader, Found, Kind, NoPlace, Owner, Session, Sessions};
 use crate::stream::status::Status;
 use crate::stream::{self, Command, NewPublisher, StreamHandle};
@@ -10,12 +12,12 @@ use relay_node::{
     BroadcastInfo, Node, OfferError, PatchAnswer, PatchError, PatchRequest, PublishAnswer, PublishRequest,
     PublisherEvent, SessionId, ViewerControl, WatchAnswer, WatchError, WatchRequest,
 };
-use skywave_media::hls::HlsView;
+use skywave_media::hls::{DateRange, DateRangeError};
 use skywave_media::name::StreamName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 /// RTP packets that wait for a stream task: about a second of 10 Mbit/s. Beyond it packets are dropped and counted.
@@ -45,6 +47,7 @@ pub(crate) enum Refused {
 pub(crate) struct Registry {
     node: Arc<Node>,
     config: Arc<Config>,
+    dvr_disk: Option<DvrDisk>,
     streams: Mutex<BTreeMap<StreamName, StreamHandle>>,
     sessions: Mutex<Sessions>,
     broadcasts: Arc<Broadcasts>,
@@ -73,9 +76,10 @@ impl Drop for SessionGuard {
 }
 
 impl Registry {
-    /// An empty registry on a running node.
-    pub(crate) fn new(node: Node, config: Config) -> Self {
+    /// An empty registry on a running node; `dvr_disk` takes what streams no longer hold in memory.
+    pub(crate) fn new(node: Node, config: Config, dvr_disk: Option<DvrDisk>) -> Self {
         Self {
+            dvr_disk,
             node: Arc::new(node),
             config: Arc::new(config),
             streams: Mutex::default(),
@@ -217,9 +221,26 @@ impl Registry {
         lock(&self.sessions).end_of(&session.id)
     }
 
-    /// The HLS window of a stream that is on air or ended a moment ago.
-    pub(crate) fn hls(&self, stream: &StreamName) -> Option<Arc<HlsView>> {
+    /// Where HLS is asked for of a stream that is on air or ended a moment ago.
+    pub(crate) fn hls(&self, stream: &StreamName) -> Option<HlsDesk> {
         lock(&self.streams).get(stream).map(StreamHandle::hls)
+    }
+
+    /// Where old segments go, if they do.
+    pub(crate) const fn dvr_disk(&self) -> Option<&DvrDisk> {
+        self.dvr_disk.as_ref()
+    }
+
+    /// Changes an event with a date of a stream. `None` when nothing is on air under this name.
+    pub(crate) async fn change_date_range(
+        &self,
+        stream: &StreamName,
+        change: DateRangeChange,
+    ) -> Option<Result<Option<DateRange>, DateRangeError>> {
+        let commands = lock(&self.streams).get(stream)?.commands.clone();
+        let (answer, outcome) = oneshot::channel();
+        commands.send(Command::DateRange(Box::new(change), answer)).await.ok()?;
+        outcome.await.ok()
     }
 
     /// Counts an HLS player among the audience of a stream that is on air.

@@ -11,7 +11,7 @@ mod report;
 pub(crate) mod status;
 
 use crate::outputs::audience::{self, HlsAudience, PlayerKey};
-use crate::outputs::hls::{HlsOutput, hls_config};
+use crate::outputs::hls::{DateRangeChange, HlsDesk, HlsOutput, hls_config};
 use crate::registry::{Registry, SessionGuard};
 use crate::worker::{Worker, WorkerEvent};
 use plan::Resume;
@@ -21,14 +21,14 @@ use relay_node::{PublisherEvent, RenditionFeed, TrackDescription};
 use skywave_media::codec::TrackKind;
 use skywave_media::fit::{OutputPlanner, VideoPlan};
 use skywave_media::frame::Frame;
-use skywave_media::hls::HlsView;
+use skywave_media::hls::{DateRange, DateRangeError};
 use skywave_media::ingest::IngestOutput;
 use skywave_media::name::StreamName;
 use skywave_media::time::{MediaTime, Mono, UnixTime};
 use status::{IngestTotals, Status};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that wait for a stream task; publishers are few.
 const COMMAND_QUEUE: usize = 16;
@@ -46,6 +46,8 @@ const MAX_FILLED_GAP: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// A publisher has connected: it feeds the stream from now on.
     Publish(NewPublisher),
+    /// Its events with a date change.
+    DateRange(Box<DateRangeChange>, oneshot::Sender<Result<Option<DateRange>, DateRangeError>>),
     /// The server stops: end the playlists.
     ShutDown,
 }
@@ -62,14 +64,14 @@ pub(crate) struct NewPublisher {
 pub(crate) struct StreamHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     status: watch::Receiver<Arc<Status>>,
-    hls: watch::Receiver<Arc<HlsView>>,
+    hls: HlsDesk,
     audience: Arc<Mutex<HlsAudience>>,
 }
 
 impl StreamHandle {
-    /// The newest HLS window.
-    pub(crate) fn hls(&self) -> Arc<HlsView> {
-        Arc::clone(&self.hls.borrow())
+    /// Where HLS is asked for.
+    pub(crate) fn hls(&self) -> HlsDesk {
+        self.hls.clone()
     }
 
     /// Takes note of an HLS player that has fetched something.
@@ -120,16 +122,13 @@ struct Stream {
 pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
     let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
     let (now, wall) = (relay_node::clock::now(), wall_clock());
-    let hls = HlsOutput::new(&registry.config().hls, plan::take_id(wall), wall);
+    let disk = registry.dvr_disk().cloned();
+    let hls = HlsOutput::new(&registry.config().hls, disk, name.clone(), plan::take_id(wall), wall);
     let (status, status_reader) = watch::channel(Arc::new(Status::starting(&name)));
     let target_duration = hls_config(&registry.config().hls).target_duration();
     let audience = Arc::new(Mutex::new(HlsAudience::new(Duration::from_secs(target_duration))));
-    let handle = StreamHandle {
-        commands,
-        status: status_reader,
-        hls: hls.subscribe(),
-        audience: Arc::clone(&audience),
-    };
+    let handle =
+        StreamHandle { commands, status: status_reader, hls: hls.desk(), audience: Arc::clone(&audience) };
     let stream = Stream {
         phase: Phase::Ended { until: now + STATUS_INTERVAL },
         epoch: now,
@@ -159,6 +158,11 @@ impl Stream {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Publish(publisher)) => self.attach(publisher),
+                    Some(Command::DateRange(change, answer)) => {
+                        let outcome = self.hls.change_date_range(*change, relay_node::clock::now());
+                        // Who asked may have hung up; the change stays.
+                        let _gone = answer.send(outcome);
+                    }
                     Some(Command::ShutDown) | None => {
                         self.end("the server stops");
                         self.publish_views();
@@ -462,7 +466,8 @@ impl Stream {
     }
 }
 
-fn wall_clock() -> UnixTime {
+/// The wall clock now.
+pub(crate) fn wall_clock() -> UnixTime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UnixTime::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

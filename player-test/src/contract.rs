@@ -94,6 +94,12 @@ impl Urls {
         format!("{}/api/v1/streams/{stream}", self.base)
     }
 
+    /// The events with a date of one stream.
+    #[must_use]
+    pub fn dateranges(&self, stream: &str) -> String {
+        format!("{}/api/v1/streams/{stream}/dateranges", self.base)
+    }
+
     /// Readiness.
     #[must_use]
     pub fn ready(&self) -> String {
@@ -196,6 +202,8 @@ pub struct Settings {
     pub silence_timeout_ms: u32,
     /// x264 preset: tests share two cores with browsers that encode, so they take the cheapest.
     pub preset: &'static str,
+    /// More lines of `[hls]`.
+    pub hls: &'static str,
 }
 
 impl Default for Settings {
@@ -207,6 +215,7 @@ impl Default for Settings {
             connect_timeout_ms: 10_000,
             silence_timeout_ms: 5000,
             preset: "ultrafast",
+            hls: "",
         }
     }
 }
@@ -215,8 +224,9 @@ impl Settings {
     /// As the server's TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset } = self;
-        let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
+        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset, hls } =
+            self;
+        let hls = format!("[hls]\nsegment_ms = {segment_ms}\n{hls}\n");
         let times =
             format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
         let ingest = format!("[ingest]\ngrace_ms = {grace_ms}\nlinger_ms = {linger_ms}\n{times}");

@@ -1,4 +1,5 @@
-//! HLS over HTTP: playlists, initialisation segments and media segments, with validators, ranges and gzip.
+//! HLS over HTTP: playlists, initialisation segments, media segments and parts, with validators, ranges and gzip. What is not
+//! there yet but comes is waited for ([`crate::outputs::waiting`]).
 
 mod carry;
 
@@ -8,11 +9,12 @@ use super::reply::{self, Problem, Reply};
 use super::request::Request;
 use crate::app::App;
 use crate::outputs::audience::PlayerKey;
+use crate::outputs::hls::{Answer, HlsDesk};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use headers::{ETag, HeaderMapExt, IfNoneMatch, IfRange};
-use skywave_media::hls::{Lookup, Resource};
+use skywave_media::hls::{Awaited, Lookup, Resource, Stored};
 use skywave_media::name::StreamName;
 use std::io::Write;
 use warp::http::HeaderValue;
@@ -20,33 +22,101 @@ use warp::http::HeaderValue;
 /// Playlists smaller than this gain nothing from gzip.
 const GZIP_MIN_BYTES: usize = 256;
 
+/// How long caches may remember that something is not there (rfc8216bis appendix B.1 leaves it to the server; players ask again
+/// within a part).
+const NOT_THERE: &str = "public, max-age=1";
+
 /// `GET /hls/{stream}/{rest}`.
 ///
 /// A visitor that shows its key in the URL gets playlists whose URIs carry it on, because players set no headers.
-pub(super) fn get(
+pub(super) async fn get(
     app: &App,
     stream: &StreamName,
     rest: &str,
     visitor: &Visitor,
     request: &Request,
 ) -> Result<Reply, Problem> {
-    let view = app.registry.hls(stream).ok_or_else(|| not_on_air(stream))?;
+    let desk = app.registry.hls(stream).ok_or_else(|| not_on_air(stream))?;
     let player = PlayerKey::new(visitor.address(), request.header("user-agent"));
     app.registry.note_hls_player(stream, player);
-    match view.get(rest, &door::without_token(&request.query)) {
-        Lookup::Found(resource) => Ok(for_visitor(resource, visitor, request)),
-        Lookup::NotYet => {
-            Err(Problem::new(404, "Not ready yet", format!("{stream} has just gone on air; try again"))
-                .with_header("retry-after", "1"))
+    let query = door::without_token(&request.query);
+    let answer = tokio::select! {
+        answer = desk.get(rest, &query) => answer,
+        () = app.stopped() => return Err(come_again("Server stops", "the server is on its way out")),
+    };
+    let found = match answer {
+        Answer::Now(Lookup::Found(resource)) => resource,
+        Answer::Now(Lookup::Stored(stored)) => read(&desk, stored, stream, rest).await?,
+        Answer::Now(other) => return Err(missing(other, stream, rest)),
+        Answer::Late(Awaited::Multivariant | Awaited::Beginning(_)) => {
+            let words = format!("{stream} has just gone on air; try again");
+            return Err(Problem::new(404, "Not ready yet", words).with_header("retry-after", "1"));
         }
-        Lookup::NotFound => Err(Problem::new(404, "Not found", format!("{stream} has no {rest}"))),
-        Lookup::Gone => Err(Problem::new(410, "Gone", format!("{rest} has left the window of {stream}"))),
+        // rfc8216bis section 6.2.5.2: after three target durations.
+        Answer::Late(Awaited::Playlist { .. } | Awaited::Part { .. }) => {
+            let words = format!("nothing new has come of {stream}; its publisher may have left for a while");
+            return Err(come_again("Nothing new", words));
+        }
+        Answer::Full(full) => return Err(come_again("Too many wait", full.to_string())),
+    };
+    app.registry.note_hls_player(stream, player);
+    Ok(for_visitor(found, rest, &query, visitor, request))
+}
+
+fn come_again(title: &'static str, words: impl Into<String>) -> Problem {
+    Problem::new(503, title, words).with_header("retry-after", "1")
+}
+
+/// The answer for what cannot be had.
+fn missing(lookup: Lookup, stream: &StreamName, rest: &str) -> Problem {
+    match lookup {
+        Lookup::Refused(error) => Problem::new(400, "Bad query", error.to_string()),
+        Lookup::Gone => Problem::new(410, "Gone", format!("{rest} has left the window of {stream}"))
+            .with_header("cache-control", NOT_THERE),
+        Lookup::BeginningGone => {
+            let words = format!(
+                "the beginning of {stream} has left its window (hls.dvr_ms): without type=event the window itself is listed"
+            );
+            Problem::new(410, "Beginning gone", words)
+        }
+        Lookup::Found(_) | Lookup::Stored(_) | Lookup::Later(_) | Lookup::NotFound => {
+            Problem::new(404, "Not found", format!("{stream} has no {rest}"))
+                .with_header("cache-control", NOT_THERE)
+        }
     }
 }
 
-fn for_visitor(mut resource: Resource, visitor: &Visitor, request: &Request) -> Reply {
-    if let (Some(query), true) = (visitor.carried_query(), is_playlist(&resource)) {
-        resource.body = carry::add_query(&resource.body, &query);
+/// A segment from disk. It may have left the window since it was looked up.
+async fn read(desk: &HlsDesk, stored: Stored, stream: &StreamName, rest: &str) -> Result<Resource, Problem> {
+    match desk.read(desk.view().take(), &stored).await {
+        Ok(body) => Ok(Resource { body, ..stored.resource }),
+        Err(error) => {
+            tracing::debug!(%stream, rest, %error, "a stored segment cannot be read");
+            Err(missing(Lookup::Gone, stream, rest))
+        }
+    }
+}
+
+fn for_visitor(
+    mut resource: Resource,
+    rest: &str,
+    query: &str,
+    visitor: &Visitor,
+    request: &Request,
+) -> Reply {
+    if is_playlist(&resource) {
+        let of_ours = if rest == "index.m3u8" { carry::to_media_playlists(query) } else { String::new() };
+        let carried: Vec<String> = [Some(of_ours), visitor.carried_query()]
+            .into_iter()
+            .flatten()
+            .filter(|q| !q.is_empty())
+            .collect();
+        if !carried.is_empty() {
+            let carried = carried.join("&");
+            resource.body = carry::add_query(&resource.body, &carried);
+            // Other bytes, another tag: what is cached by it must not reach those with another key.
+            resource.etag = carry::tag_with(&resource.etag, &carried);
+        }
     }
     let mut reply = found(&resource, request);
     if visitor.is_private() {

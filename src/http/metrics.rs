@@ -76,7 +76,14 @@ pub(super) const fn route_class(route: Result<&Route, &PathError>) -> &'static s
         Ok(Route::WhipEndpoint(_) | Route::WhipSession(..)) => "whip",
         Ok(Route::WhepEndpoint(_) | Route::WhepSession(..) | Route::WhepExtra(..)) => "whep",
         Ok(Route::Hls(..)) => "hls",
-        Ok(Route::Streams | Route::Stream(_) | Route::Viewers(_) | Route::OpenApi) => "api",
+        Ok(
+            Route::Streams
+            | Route::Stream(_)
+            | Route::Viewers(_)
+            | Route::DateRanges(_)
+            | Route::DateRange(..)
+            | Route::OpenApi,
+        ) => "api",
         Ok(Route::Events) => "events",
         Ok(Route::Metrics) => "metrics",
         Ok(Route::Page(_) | Route::Asset(_)) => "pages",

@@ -4,7 +4,7 @@
 //! their documents where they are defined; those of the protocols have specifications of their own and are named here.
 
 use super::reply::{self, Reply};
-use super::{api, events, metrics};
+use super::{api, dateranges, events, metrics};
 use crate::events as happenings;
 use bytes::Bytes;
 use std::sync::LazyLock;
@@ -23,7 +23,18 @@ use utoipa::openapi::{Content, OpenApi, Ref, Required, Response, ResponseBuilder
         title = "Skywave",
         description = "A live broadcast media server: WHIP in; HLS and WebRTC (WHEP) out. Errors are problem documents (RFC 9457)."
     ),
-    paths(api::list, api::one, api::viewers, events::listen, metrics::metrics),
+    paths(
+        api::list,
+        api::one,
+        api::viewers,
+        dateranges::list,
+        dateranges::add,
+        dateranges::one,
+        dateranges::update,
+        dateranges::remove,
+        events::listen,
+        metrics::metrics
+    ),
     components(schemas(
         events::SnapshotEvent,
         happenings::PublisherEvent,
@@ -53,7 +64,9 @@ fn describe() -> OpenApi {
         document.paths.add_path_operation(path, vec![method], operation);
     }
     for (path, item) in &mut document.paths.paths {
-        if let Some(operation) = &mut item.get {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
             let refusals = refusals_of(path).into_iter();
             operation
                 .responses
@@ -84,6 +97,13 @@ fn refusals_of(path: &str) -> Vec<(&'static str, &'static str)> {
     if path.starts_with("/api/v1/streams/") {
         refusals.push(("404", "Nothing is on air under this name"));
     }
+    if path.contains("/dateranges") {
+        refusals.push((
+            "409",
+            "There is one of this name, too many, or a value that players may have seen would change",
+        ));
+        refusals.push(("415", "The body is no JSON"));
+    }
     refusals
 }
 
@@ -113,14 +133,16 @@ fn protocols() -> Vec<(&'static str, HttpMethod, Operation)> {
     all.extend(sessions("/whip/{stream}", "/whip/{stream}/{session}", "Publish", "WHIP, RFC 9725"));
     all.extend(sessions("/whep/{stream}", "/whep/{stream}/{session}", "Watch", "WHEP, draft-ietf-wish-whep"));
     let playlist = answer("200", "The playlist, a segment or a part of it", "application/vnd.apple.mpegurl");
-    let hls =
-        about("Media", "HLS (RFC 8216): index.m3u8 is the multivariant playlist; all else lies beside it")
-            .parameter(in_path("stream", "Stream name"))
-            .parameter(in_path("file", "`index.m3u8`, `{rendition}/index.m3u8`, or what a playlist names"));
+    let hls = about(
+        "Media",
+        "HLS (RFC 8216 and low latency): index.m3u8 is the multivariant playlist; all else lies beside it",
+    )
+    .parameter(in_path("stream", "Stream name"))
+    .parameter(in_path("file", "`index.m3u8`, `{rendition}/index.m3u8`, or what a playlist names"));
     all.push((
         "/hls/{stream}/{file}",
         HttpMethod::Get,
-        with_errors(with(hls, playlist), &["400", "404", "410"]),
+        with_errors(with(hls, playlist), &["400", "404", "410", "503"]),
     ));
     let alive =
         with(about("Operations", "Whether the process answers"), answer("200", "It does", "text/plain"));
@@ -272,7 +294,8 @@ mod tests {
             let example = path
                 .replace("{stream}", "demo")
                 .replace("{session}", "0123456789abcdef0123456789abcdef")
-                .replace("{file}", "index.m3u8");
+                .replace("{file}", "index.m3u8")
+                .replace("{id}", "ad-1");
             let route = path::parse(&example).unwrap_or_else(|error| panic!("{path}: {error}"));
             let described: BTreeSet<String> =
                 operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();

@@ -28,6 +28,10 @@ pub(super) enum Route {
     Stream(StreamName),
     /// `/api/v1/streams/{stream}/viewers`
     Viewers(StreamName),
+    /// `/api/v1/streams/{stream}/dateranges`
+    DateRanges(StreamName),
+    /// `/api/v1/streams/{stream}/dateranges/{id}`
+    DateRange(StreamName, String),
     /// `/api/v1/events`
     Events,
     /// `/api/v1/openapi.json`
@@ -112,6 +116,10 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         ["api", "v1", "streams"] => Route::Streams,
         ["api", "v1", "streams", stream] => Route::Stream(stream.parse()?),
         ["api", "v1", "streams", stream, "viewers"] => Route::Viewers(stream.parse()?),
+        ["api", "v1", "streams", stream, "dateranges"] => Route::DateRanges(stream.parse()?),
+        ["api", "v1", "streams", stream, "dateranges", id] => {
+            Route::DateRange(stream.parse()?, (*id).to_owned())
+        }
         ["api", "v1", "events"] => Route::Events,
         ["api", "v1", "openapi.json"] => Route::OpenApi,
         ["metrics"] => Route::Metrics,
@@ -132,6 +140,8 @@ impl Route {
             Self::WhepExtra(.., Extra::EventStream(_)) => "GET, HEAD, DELETE, OPTIONS",
             Self::WhepExtra(.., Extra::Layer) => "POST, DELETE, OPTIONS",
             Self::WhepExtra(.., Extra::Mute) => "POST, OPTIONS",
+            Self::DateRanges(_) => "GET, HEAD, POST, OPTIONS",
+            Self::DateRange(..) => "GET, HEAD, PATCH, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -149,6 +159,8 @@ impl Route {
             Self::Streams
             | Self::Stream(_)
             | Self::Viewers(_)
+            | Self::DateRanges(_)
+            | Self::DateRange(..)
             | Self::Events
             | Self::OpenApi
             | Self::Metrics => Door::Api,
@@ -160,7 +172,9 @@ impl Route {
     pub(super) const fn accept_post(&self) -> Option<&'static str> {
         match self {
             Self::WhipEndpoint(_) | Self::WhepEndpoint(_) => Some(session::SDP),
-            Self::WhepExtra(.., Extra::Events | Extra::Layer | Extra::Mute) => Some("application/json"),
+            Self::WhepExtra(.., Extra::Events | Extra::Layer | Extra::Mute) | Self::DateRanges(_) => {
+                Some("application/json")
+            }
             _ => None,
         }
     }
@@ -169,6 +183,7 @@ impl Route {
     pub(super) const fn accept_patch(&self) -> Option<&'static str> {
         match self {
             Self::WhipSession(..) | Self::WhepSession(..) => Some(session::FRAGMENT),
+            Self::DateRange(..) => Some("application/json"),
             _ => None,
         }
     }
@@ -216,6 +231,8 @@ mod tests {
             ("/api/v1/streams", Route::Streams),
             ("/api/v1/streams/demo", Route::Stream(stream("demo"))),
             ("/api/v1/streams/demo/viewers", Route::Viewers(stream("demo"))),
+            ("/api/v1/streams/demo/dateranges", Route::DateRanges(stream("demo"))),
+            ("/api/v1/streams/demo/dateranges/ad-1", Route::DateRange(stream("demo"), "ad-1".to_owned())),
             ("/api/v1/events", Route::Events),
             ("/api/v1/openapi.json", Route::OpenApi),
             ("/metrics", Route::Metrics),

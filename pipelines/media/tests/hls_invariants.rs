@@ -8,7 +8,7 @@ use hls_support::*;
 use m3u8_rs::MediaPlaylist;
 use proptest::prelude::*;
 use skywave_media::codec::{Format, TrackKind};
-use skywave_media::hls::{HlsConfig, HlsView, Lookup};
+use skywave_media::hls::{Awaited, HlsConfig, HlsView, Lookup};
 use skywave_media::time::MediaTime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +64,7 @@ impl Watcher {
             if matches!(view.get(&format!("{rendition}/index.m3u8"), ""), Lookup::Found(_)) {
                 let playlist = media_playlist(view, rendition);
                 self.playlist(rendition, &playlist, view);
+                low_latency(view, rendition);
                 self.last.insert(rendition.to_owned(), playlist);
             }
         }
@@ -108,6 +109,88 @@ impl Watcher {
             assert!(rest >= 6.0, "{rendition}: only {rest} s left");
         }
     }
+}
+
+/// What low latency asks of one playlist: parts within their bounds, adding up to their segments, near the edge and in
+/// order; a delta update that leaves out what it may and nothing else; reports that are true.
+fn low_latency(view: &HlsView, rendition: &str) {
+    let path = format!("{rendition}/index.m3u8");
+    let full = text(view, &path);
+    let read = Read::of(&full);
+    let (target, part_target) = (2.0, 0.22);
+    for (index, entry) in read.entries.iter().enumerate() {
+        let last = entry.parts.len().saturating_sub(1);
+        for (i, part) in entry.parts.iter().enumerate() {
+            let (least, most) = (0.85 * part_target - 1e-5, part_target + 1e-5);
+            // A publisher that sent nothing for longer than a part makes a long picture of the last one.
+            let long = || samples(&found(view, &format!("{rendition}/{}", part.uri)).body) == 1;
+            assert!(part.duration <= most || long(), "{rendition} {}: {part:?}", entry.msn);
+            let excused = part.independent || (i == last && (entry.uri.is_some() || view.has_ended()));
+            assert!(part.duration >= least || excused, "{rendition} {}: {part:?}", entry.msn);
+            assert_eq!(part.uri, format!("t1-{}.{i}.m4s", entry.msn));
+        }
+        if entry.uri.is_some() && !entry.parts.is_empty() {
+            let sum: f64 = entry.parts.iter().map(|part| part.duration).sum();
+            assert!(
+                (sum - entry.duration).abs() < 2e-4,
+                "{rendition} {}: {sum} {}",
+                entry.msn,
+                entry.duration
+            );
+            let behind: f64 = read.entries[index + 1..].iter().map(Entry::length).sum();
+            assert!(
+                behind <= 3.0 * target + 1e-3,
+                "{rendition} {}: parts {behind} s from the end",
+                entry.msn
+            );
+        }
+    }
+    for skip in ["YES", "v2"] {
+        let delta = Read::of(&body(view, &path, &format!("_HLS_skip={skip}")));
+        let skipped = delta.skipped;
+        assert_eq!(skipped + delta.entries.len(), read.entries.len());
+        assert_eq!(delta.entries, read.entries[skipped..], "{rendition}: what is not skipped is the same");
+        assert_eq!((delta.msn, delta.discontinuity_sequence), (read.msn, read.discontinuity_sequence));
+        let complete = read.entries.iter().skip(skipped).filter(|e| e.uri.is_some());
+        let kept: f64 = complete.map(|e| e.duration).sum();
+        assert!(
+            skipped == 0 || kept >= 6.0 * target,
+            "{rendition}: only {kept} s are kept of a delta update"
+        );
+    }
+    for (other, msn, part) in &read.reports {
+        let other = Read::of(&text(view, &format!("{other}/index.m3u8")));
+        let last = other.entries.last().unwrap();
+        assert_eq!((*msn, *part), (last.msn, last.all_parts.checked_sub(1)), "{rendition} reports");
+    }
+    let others = ["source", "audio"]
+        .iter()
+        .filter(|r| **r != rendition && matches!(view.get(&format!("{r}/index.m3u8"), ""), Lookup::Found(_)));
+    assert_eq!(read.reports.len(), if view.has_ended() { 0 } else { others.count() });
+    hint(view, rendition, &read);
+}
+
+/// The part that is hinted at is the next one, and is waited for.
+fn hint(view: &HlsView, rendition: &str, read: &Read) {
+    assert!(!view.has_ended() || read.hint.is_none());
+    let last = read.entries.last().unwrap();
+    let next = (last.msn + 1, 0);
+    if let Some(hint) = &read.hint {
+        let here = (last.msn, last.parts.len());
+        let (msn, part) = if last.uri.is_some() { next } else { here };
+        assert_eq!(*hint, format!("t1-{msn}.{part}.m4s"));
+        let awaited = Awaited::Part { rendition: name(rendition), msn, part: part as u64 };
+        assert_eq!(view.get(&format!("{rendition}/{hint}"), ""), Lookup::Later(awaited.clone()));
+        assert!(!view.has(&awaited));
+        let query = format!("_HLS_msn={msn}&_HLS_part={part}");
+        assert!(matches!(view.get(&format!("{rendition}/index.m3u8"), &query), Lookup::Later(_)), "{query}");
+    }
+    let there = if last.uri.is_some() {
+        format!("_HLS_msn={}", last.msn)
+    } else {
+        format!("_HLS_msn={}&_HLS_part={}", last.msn, last.parts.len() - 1)
+    };
+    assert!(matches!(view.get(&format!("{rendition}/index.m3u8"), &there), Lookup::Found(_)), "{there}");
 }
 
 /// The segments themselves, at the end: continuous, beginning with a keyframe, as long as they say.

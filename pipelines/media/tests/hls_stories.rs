@@ -5,7 +5,7 @@ mod hls_support;
 
 use hls_support::*;
 use skywave_media::codec::TrackKind;
-use skywave_media::hls::{CachePolicy, HlsConfig, HlsEvent, Lookup};
+use skywave_media::hls::{Awaited, CachePolicy, HlsConfig, HlsEvent, Lookup};
 use std::time::Duration;
 
 #[test]
@@ -29,15 +29,32 @@ fn a_steady_broadcast_is_cut_on_the_grid_in_both_renditions() {
 fn the_media_playlist_says_it_to_the_letter() {
     let mut bench = Bench::usual();
     bench.steady(0, 5);
-    let expected = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:2\n\
+    let playlist = text(&bench.view(), "source/index.m3u8");
+    let head = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:2\n\
+        #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.66000,HOLD-BACK=6.00000,\
+        CAN-SKIP-UNTIL=12.00000,CAN-SKIP-DATERANGES=YES\n#EXT-X-PART-INF:PART-TARGET=0.22000\n\
         #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-MAP:URI=\"init-t1-0.mp4\"\n\
-        #EXT-X-PROGRAM-DATE-TIME:2026-11-22T12:00:00.000Z\n#EXTINF:2.00000,\nt1-0.m4s\n\
-        #EXT-X-PROGRAM-DATE-TIME:2026-11-22T12:00:02.000Z\n#EXTINF:2.00000,\nt1-1.m4s\n";
-    assert_eq!(text(&bench.view(), "source/index.m3u8"), expected);
+        #EXT-X-PROGRAM-DATE-TIME:2026-11-22T12:00:00.000Z\n";
+    let parts = |msn: u64, from: usize, to: usize| -> String {
+        let part = |i| {
+            let independent = if i == 0 { ",INDEPENDENT=YES" } else { "" };
+            format!("#EXT-X-PART:DURATION=0.20000,URI=\"t1-{msn}.{i}.m4s\"{independent}\n")
+        };
+        (from..to).map(part).collect()
+    };
+    let whole = |msn: u64| format!("#EXTINF:2.00000,\nt1-{msn}.m4s\n");
+    let date = |s: u64| format!("#EXT-X-PROGRAM-DATE-TIME:2026-11-22T12:00:0{s}.000Z\n");
+    let mut expected =
+        head.to_owned() + &parts(0, 0, 10) + &whole(0) + &date(2) + &parts(1, 0, 10) + &whole(1);
+    let live = expected.clone()
+        + &date(4)
+        + &parts(2, 0, 4)
+        + "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"t1-2.4.m4s\"\n\
+           #EXT-X-RENDITION-REPORT:URI=\"../audio/index.m3u8\",LAST-MSN=2,LAST-PART=3\n";
+    assert_eq!(playlist, live);
     bench.end();
-    let ended = text(&bench.view(), "source/index.m3u8");
-    assert!(ended.starts_with(expected));
-    assert!(ended.ends_with("#EXTINF:1.00000,\nt1-2.m4s\n#EXT-X-ENDLIST\n"), "{ended}");
+    expected = expected + &date(4) + &parts(2, 0, 5) + "#EXTINF:1.00000,\nt1-2.m4s\n#EXT-X-ENDLIST\n";
+    assert_eq!(text(&bench.view(), "source/index.m3u8"), expected);
 }
 
 #[test]
@@ -60,7 +77,15 @@ fn the_multivariant_playlist_names_what_there_is() {
         "{}",
         lines[4]
     );
-    assert_eq!(lines[5..], ["source/index.m3u8"]);
+    assert_eq!(lines[5], "source/index.m3u8");
+    // A keyframe of 20 kB in 2 s, and what is written around it.
+    assert!(lines[6].starts_with("#EXT-X-I-FRAME-STREAM-INF:"), "{}", lines[6]);
+    assert!(
+        lines[6].contains("URI=\"source/iframes.m3u8\"") && lines[6].contains("BANDWIDTH=80"),
+        "{}",
+        lines[6]
+    );
+    assert_eq!(lines.len(), 7);
     m3u8_rs::parse_master_playlist_res(playlist.as_bytes()).unwrap();
 }
 
@@ -78,24 +103,27 @@ fn sound_alone_is_a_stream() {
 }
 
 #[test]
-fn a_silent_rendition_holds_the_others_back_for_three_seconds_and_joins_later() {
+fn silent_sound_holds_pictures_back_for_little_more_than_half_a_second_and_joins_later() {
     let mut bench = Bench::usual();
     let (h264, aac) = (h264(640, 360), aac());
-    for i in 0..86 {
-        bench.frame("source", video(&h264, i * 3000, i % 60 == 0));
+    // The first keyframe comes 3 s after the announcement.
+    for i in 90..105 {
+        bench.frame("source", video(&h264, i * 3000, i % 60 == 30));
     }
-    assert_eq!(bench.segments("source"), [], "frames wait for the sound");
-    assert_eq!(bench.view().get("index.m3u8", ""), Lookup::NotYet);
-    assert_eq!(bench.packager.poll_timeout(), Some(mono(3_000_000_000)));
-    bench.wait_until(mono(2_999_999_999));
-    assert_eq!(bench.segments("source"), []);
-    bench.wait_until(mono(3_000_000_000));
+    assert_eq!(bench.view().get("index.m3u8", ""), Lookup::Later(Awaited::Multivariant));
+    assert_eq!(bench.packager.poll_timeout(), Some(mono(3_600_000_000)));
+    bench.wait_until(mono(3_599_999_999));
+    assert!(!bench.events.contains(&HlsEvent::Ready), "frames wait for the sound");
+    bench.wait_until(mono(3_600_000_000));
+    assert!(bench.events.contains(&HlsEvent::Ready), "0.6 s after the first keyframe");
+    for i in 105..181 {
+        bench.frame("source", video(&h264, i * 3000, i % 60 == 30));
+    }
     assert_eq!(bench.segments("source"), [(0, 2000, false, false)]);
-    assert!(bench.events.contains(&HlsEvent::Ready));
     assert!(!text(&bench.view(), "index.m3u8").contains("AUDIO"));
-    for i in 91..400 {
-        bench.frame("source", video(&h264, i * 3000, i % 60 == 0));
-        if i > 200 {
+    for i in 181..500 {
+        bench.frame("source", video(&h264, i * 3000, i % 60 == 30));
+        if i > 300 {
             for s in [0, 1] {
                 bench.frame("audio", audio(&aac, (i * 1600 + s * 1024) / 1024 * 1024));
             }
@@ -146,9 +174,8 @@ fn a_publisher_that_comes_back_goes_on_behind_a_discontinuity() {
     assert_eq!(seen("source"), expected);
     assert_eq!(seen("audio"), expected);
     let playlist = text(&bench.view(), "source/index.m3u8");
-    assert!(playlist.contains(
-        "#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2026-11-22T12:00:20.300Z\n#EXTINF:1.70000,\nt1-3.m4s\n"
-    ), "{playlist}");
+    let begin = "#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2026-11-22T12:00:20.300Z\n#EXT-X-PART:";
+    assert!(playlist.contains(begin) && playlist.contains("#EXTINF:1.70000,\nt1-3.m4s\n"), "{playlist}");
 }
 
 #[test]
@@ -255,14 +282,14 @@ fn nonsense_is_not_found() {
     let mut bench = Bench::usual();
     bench.steady(0, 5);
     let view = bench.view();
+    for path in ["nope/index.m3u8", "../index.m3u8", "source/../index.m3u8", "audio/iframes.m3u8"] {
+        assert_eq!(view.get(path, ""), Lookup::NotFound, "{path}");
+    }
     for path in [
         "",
         "/",
         "source",
         "source/",
-        "nope/index.m3u8",
-        "../index.m3u8",
-        "source/../index.m3u8",
         "source/t1-00.m4s",
         "source/t1-+1.m4s",
         "source/t2-1.m4s",
@@ -271,9 +298,45 @@ fn nonsense_is_not_found() {
         "source/t1-99999999999999999999999.m4s",
         "source/t1-18446744073709551615.m4s",
         "source//t1-1.m4s",
+        "source/t1-1.00.m4s",
+        "source/t1-1.99.m4s",
+        "source/t1-3.0.m4s",
+        "source/t1-1..m4s",
     ] {
-        assert_eq!(view.get(path, "_HLS_msn=3"), Lookup::NotFound, "{path}");
+        assert_eq!(view.get(path, "_HLS_msn=x"), Lookup::NotFound, "{path}");
     }
+}
+
+#[test]
+fn pictures_that_are_long_in_coming_hold_the_sound_back_for_five_seconds() {
+    let mut bench = Bench::usual();
+    let sound = aac();
+    for i in 0..200 {
+        bench.frame("audio", audio(&sound, i * 1024));
+    }
+    assert_eq!(bench.view().get("audio/index.m3u8", ""), Lookup::Later(Awaited::Beginning(name("audio"))));
+    bench.wait_until(mono(4_999_999_999));
+    assert!(!bench.events.contains(&HlsEvent::Ready));
+    bench.wait_until(mono(5_000_000_000));
+    assert!(bench.events.contains(&HlsEvent::Ready));
+    assert!(!text(&bench.view(), "index.m3u8").contains("source"));
+}
+
+#[test]
+fn the_first_playlist_is_there_with_the_first_part() {
+    let mut bench = Bench::usual();
+    let (h264, sound) = (h264(640, 360), aac());
+    bench.lanes(&h264, &sound, 3_100, 3_400);
+    assert!(bench.events.contains(&HlsEvent::Ready), "0.3 s after the first keyframe");
+    let view = bench.view();
+    let multivariant = text(&view, "index.m3u8");
+    assert!(multivariant.contains("FRAME-RATE=30.000,AUDIO=\"audio\""), "{multivariant}");
+    let playlist = text(&view, "source/index.m3u8");
+    assert!(playlist.contains("#EXT-X-MEDIA-SEQUENCE:0\n") && !playlist.contains("#EXTINF"), "{playlist}");
+    assert!(
+        playlist.contains("#EXT-X-PART:DURATION=0.20000,URI=\"t1-0.0.m4s\",INDEPENDENT=YES\n"),
+        "{playlist}"
+    );
 }
 
 #[test]

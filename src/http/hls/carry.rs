@@ -1,6 +1,7 @@
 //! Puts a key into every URI of a playlist (RFC 8216 section 4.1: lines that are URIs, and `URI` attributes of tags). Pure.
 
 use bytes::Bytes;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The playlist with `query` (without `?`) at the end of the query of every URI.
 pub(super) fn add_query(playlist: &Bytes, query: &str) -> Bytes {
@@ -18,6 +19,26 @@ pub(super) fn add_query(playlist: &Bytes, query: &str) -> Bytes {
         out.push_str(end);
     }
     Bytes::from(out)
+}
+
+/// What of the multivariant playlist's query holds for the media playlists as well: delivery directives (rfc8216bis
+/// section 6.2.5) and this server's own words, as far as they are plain words.
+pub(super) fn to_media_playlists(query: &str) -> String {
+    let plain =
+        |value: &str| (1..=20).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric());
+    let carried = query.split('&').filter(|pair| {
+        pair.split_once('=').is_some_and(|(name, value)| {
+            matches!(name, "dvr" | "type" | "_HLS_msn" | "_HLS_part" | "_HLS_skip") && plain(value)
+        })
+    });
+    carried.collect::<Vec<_>>().join("&")
+}
+
+/// An entity tag for the bytes that carry this query.
+pub(super) fn tag_with(etag: &str, query: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    query.hash(&mut hasher);
+    format!("{}-{:016x}\"", etag.trim_end_matches('"'), hasher.finish())
 }
 
 /// `#EXT-X-MAP:URI="init.mp4",BYTERANGE=..`: attributes whose name is `URI`, or ends with it as `X-ASSET-URI` does.
@@ -59,6 +80,19 @@ mod tests {
             .replace(".m4s", ".m4s?token=k");
         let carried = add_query(&Bytes::from_static(playlist.as_bytes()), "token=k");
         assert_eq!(std::str::from_utf8(&carried).unwrap(), expected);
+    }
+
+    #[test]
+    fn own_words_and_directives_are_carried_and_nothing_else() {
+        assert_eq!(to_media_playlists("dvr=off&x=1&_HLS_skip=YES&type=\"><"), "dvr=off&_HLS_skip=YES");
+        assert_eq!(to_media_playlists(""), "");
+    }
+
+    #[test]
+    fn each_carried_query_has_its_tag() {
+        let tag = tag_with("\"t-r1\"", "token=a");
+        assert!(tag.starts_with("\"t-r1-") && tag.ends_with('"') && tag.matches('"').count() == 2, "{tag}");
+        assert_ne!(tag, tag_with("\"t-r1\"", "token=b"));
     }
 
     #[test]

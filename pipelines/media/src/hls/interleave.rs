@@ -2,9 +2,11 @@
 //! timeline when a segment or a discontinuity begins.
 //!
 //! A rendition whose next frame is not there yet holds the others back, but not for long: an announced one for
-//! [`HlsConfig::announce_patience`](super::HlsConfig), one that has begun and stopped for `stall_patience`. What comes
-//! later than that is handed on at once, out of order.
+//! [`HlsConfig::announce_patience`](super::HlsConfig), or, when it is sound and pictures wait for it, for
+//! `sound_patience` from the first picture; one that has begun and stopped for `stall_patience`. What comes later than that
+//! is handed on at once, out of order.
 
+use super::HlsConfig;
 use crate::codec::TrackKind;
 use crate::frame::Frame;
 use crate::time::Mono;
@@ -18,12 +20,16 @@ const MAX_WAITING: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Interleave<T> {
     announce_patience: Duration,
+    sound_patience: Duration,
     stall_patience: Duration,
     queues: Vec<Queue<T>>,
 }
 
 #[derive(Debug)]
 struct Queue<T> {
+    kind: TrackKind,
+    /// It has had a frame.
+    begun: bool,
     /// Frames with what belongs to them, and their place in the order in nanoseconds.
     waiting: VecDeque<(i64, Frame, T)>,
     /// Until when an empty queue holds the others back.
@@ -31,18 +37,37 @@ struct Queue<T> {
 }
 
 impl<T> Interleave<T> {
-    pub(super) fn new(announce_patience: Duration, stall_patience: Duration) -> Self {
-        Self { announce_patience, stall_patience, queues: Vec::new() }
+    pub(super) const fn new(config: &HlsConfig) -> Self {
+        let HlsConfig { announce_patience, sound_patience, stall_patience, .. } = *config;
+        Self { announce_patience, sound_patience, stall_patience, queues: Vec::new() }
     }
 
     /// A rendition is announced; its index is the number of those before it.
-    pub(super) fn add(&mut self, now: Mono) {
-        let patience_ends = now + self.announce_patience;
-        self.queues.push(Queue { waiting: VecDeque::new(), patience_ends });
+    pub(super) fn add(&mut self, kind: TrackKind, now: Mono) {
+        let pictures = self.queues.iter().any(|q| q.kind == TrackKind::Video && q.begun);
+        let patience = match kind {
+            TrackKind::Audio if pictures => self.sound_patience.min(self.announce_patience),
+            _ => self.announce_patience,
+        };
+        let patience_ends = now + patience;
+        self.queues.push(Queue { kind, begun: false, waiting: VecDeque::new(), patience_ends });
+    }
+
+    /// Until when a rendition without any frame is waited for; `None` once it has begun.
+    pub(super) fn silent_until(&self, index: usize) -> Option<Mono> {
+        self.queues.get(index).filter(|queue| !queue.begun).map(|queue| queue.patience_ends)
     }
 
     pub(super) fn push(&mut self, index: usize, frame: Frame, with: T, now: Mono) {
+        let first_picture = !self.queues[index].begun && self.queues[index].kind == TrackKind::Video;
+        if first_picture {
+            let sound = self.queues.iter_mut().filter(|q| q.kind == TrackKind::Audio && !q.begun);
+            for queue in sound {
+                queue.patience_ends = queue.patience_ends.min(now + self.sound_patience);
+            }
+        }
         let queue = &mut self.queues[index];
+        queue.begun = true;
         queue.patience_ends = now + self.stall_patience;
         queue.waiting.push_back((place_in_order(&frame), frame, with));
     }

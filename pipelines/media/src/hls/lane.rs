@@ -19,6 +19,8 @@ const MAX_TICKS: i64 = 1 << 45;
 const MAX_NUDGE_MILLIS: u64 = 50;
 /// The same for the first frames of the timeline, which may lie before its zero.
 const MAX_START_NUDGE_MILLIS: u64 = 1000;
+/// A picture is shown this much too early, at the most, so that the part before it ends within the part target.
+const MAX_PULL_MILLIS: u64 = 100;
 
 /// A format made ready for packaging: frames of one format share one header.
 #[derive(Debug)]
@@ -55,6 +57,20 @@ struct Open {
     part_end: u64,
     bytes: usize,
     frames: u32,
+    keyframe_bytes: Option<usize>,
+}
+
+/// What players see of the segment that is being made.
+#[derive(Debug, Clone)]
+pub(super) struct Edge {
+    pub(super) msn: u64,
+    pub(super) discontinuity: bool,
+    pub(super) discontinuity_sequence: u64,
+    pub(super) init: u32,
+    pub(super) timescale: u32,
+    pub(super) start_ticks: u64,
+    /// Those that are complete.
+    pub(super) parts: Vec<Part>,
 }
 
 /// One rendition.
@@ -76,7 +92,7 @@ pub(super) struct Lane {
     pub(super) dirty: bool,
     /// The newest of its segments that the window knows.
     pub(super) counted: Option<u64>,
-    part_nanos: u64,
+    part_target_nanos: u64,
     longest_nanos: u64,
     max_segment_bytes: usize,
     init: u32,
@@ -105,7 +121,7 @@ impl Lane {
             awaiting_keyframe: kind == TrackKind::Video,
             dirty: false,
             counted: None,
-            part_nanos: nanos(config.part),
+            part_target_nanos: nanos(config.part_target()),
             longest_nanos: nanos(config.longest_segment()),
             max_segment_bytes: config.max_segment_bytes,
             init: 0,
@@ -119,6 +135,25 @@ impl Lane {
 
     pub(super) const fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// A player can begin: it has a part, or more.
+    pub(super) fn is_playable(&self) -> bool {
+        let begun = self.open.as_ref().is_some_and(|open| !open.parts.is_empty());
+        begun || self.segments.iter().any(|segment| !segment.gap)
+    }
+
+    /// The segment that is being made, as far as players may see it.
+    pub(super) fn edge(&self) -> Option<Edge> {
+        self.open.as_ref().map(|open| Edge {
+            msn: open.cut.msn,
+            discontinuity: open.cut.discontinuity,
+            discontinuity_sequence: open.cut.discontinuity_sequence,
+            init: open.init,
+            timescale: self.timescale(),
+            start_ticks: open.start,
+            parts: open.parts.clone(),
+        })
     }
 
     /// The first media sequence number it may still open.
@@ -196,7 +231,7 @@ impl Lane {
     }
 
     /// Another frame of the open segment. Without one, or beyond the segment's bytes, it is dropped.
-    pub(super) fn push(&mut self, incoming: Incoming, events: &mut VecDeque<HlsEvent>) {
+    pub(super) fn push(&mut self, mut incoming: Incoming, events: &mut VecDeque<HlsEvent>) {
         let Some(open) = &mut self.open else { return };
         if open.bytes.saturating_add(incoming.data.len()) > self.max_segment_bytes {
             self.counters.dropped_oversize += 1;
@@ -207,7 +242,7 @@ impl Lane {
         open.bytes += incoming.data.len();
         if let Some(held) = self.held.take() {
             self.cadence = incoming.dts - held.dts;
-            self.commit(held, incoming.dts, events);
+            incoming.dts = self.commit(held, incoming.dts, events);
         }
         if let (Some(duration), 0) = (incoming.duration, self.cadence) {
             self.cadence = duration;
@@ -217,16 +252,44 @@ impl Lane {
         self.held = Some(incoming);
     }
 
-    /// The held frame becomes a sample that lasts until `end`.
-    fn commit(&mut self, held: Held, end: u64, events: &mut VecDeque<HlsEvent>) {
-        let part_ticks = nanos_to_ticks(self.part_nanos, self.timescale());
-        let Some(open) = &self.open else { return };
-        if !open.samples.is_empty() && end - open.part_start > part_ticks {
-            self.close_part(events);
-        }
-        let Some(open) = &mut self.open else { return };
+    /// The held frame becomes a sample that lasts until `end`, and so may complete a part. Returns where it really ends.
+    ///
+    /// A part must last from 85 % to 100 % of the part target, the last of a segment may be shorter (rfc8216bis
+    /// section 4.4.4.9). Pictures of an even pace always find a border in there; where those of an uneven pace do not, the
+    /// picture at the border is shown a little later or earlier. One that lasts much longer than a part, because the
+    /// publisher has sent nothing, makes a part by itself that is too long: no rule of cutting helps there.
+    fn commit(&mut self, mut held: Held, mut end: u64, events: &mut VecDeque<HlsEvent>) -> u64 {
+        let longest = ticks_within(self.part_target_nanos, self.timescale());
+        let least = longest.saturating_mul(85).div_ceil(100);
+        let pull = u64::from(self.timescale()) * MAX_PULL_MILLIS / 1000;
+        let Some(open) = &mut self.open else { return end };
         if open.samples.is_empty() {
             open.part_start = held.dts;
+        }
+        let over = (end - open.part_start).saturating_sub(longest);
+        if over > 0 && !open.samples.is_empty() {
+            let wait = least.saturating_sub(held.dts - open.part_start);
+            let lasts = end - held.dts;
+            if self.kind == TrackKind::Video && (wait > over && lasts <= longest) {
+                end -= over;
+            } else {
+                if self.kind == TrackKind::Video
+                    && let Some(last) = open.samples.last_mut()
+                {
+                    last.duration = last.duration.saturating_add(u32::try_from(wait).unwrap_or(0));
+                    open.part_end += wait;
+                    held.dts += wait;
+                }
+                self.close_part(events);
+            }
+        }
+        let Some(open) = &mut self.open else { return end };
+        if open.samples.is_empty() {
+            open.part_start = held.dts;
+            let over = (end - held.dts).saturating_sub(longest);
+            if self.kind == TrackKind::Video && over <= pull {
+                end -= over;
+            }
         }
         open.frames += 1;
         open.part_end = end;
@@ -236,6 +299,10 @@ impl Lane {
             sync: held.keyframe,
             data: held.data,
         });
+        if end - open.part_start >= least {
+            self.close_part(events);
+        }
+        end
     }
 
     fn close_part(&mut self, events: &mut VecDeque<HlsEvent>) {
@@ -244,19 +311,27 @@ impl Lane {
         if open.samples.is_empty() {
             return;
         }
-        self.fragment_number = self.fragment_number.wrapping_add(1).max(1);
-        let fragment = Fragment {
-            sequence_number: self.fragment_number,
-            base_media_decode_time: open.part_start,
-            segment_start: open.parts.is_empty(),
+        let first = open.parts.is_empty();
+        let mut chunks = Chunks { number: &mut self.fragment_number, at: open.part_start };
+        let body = match open.samples.as_slice() {
+            // A segment's keyframe is a chunk of its own, so that it can be fetched alone.
+            [keyframe, rest @ ..] if first && self.kind == TrackKind::Video && keyframe.sync => {
+                let alone = chunks.write(std::slice::from_ref(keyframe), true);
+                open.keyframe_bytes = Some(alone.len());
+                if rest.is_empty() { alone } else { [alone, chunks.write(rest, false)].concat().into() }
+            }
+            samples => chunks.write(samples, first),
         };
-        let body = fragment.write(&open.samples).expect("a segment's bytes are bounded far below 2 GiB");
         let part = Part {
             duration_ticks: open.part_end - open.part_start,
             independent: open.samples.iter().any(|s| s.sync),
             body,
         };
+        if self.meter.frame_rate().is_none() {
+            self.meter.part_finished(ticks_to_nanos(part.duration_ticks, timescale), open.samples.len());
+        }
         open.samples.clear();
+        self.dirty = true;
         events.push_back(HlsEvent::PartFinished {
             rendition: self.name.clone(),
             msn: open.cut.msn,
@@ -302,6 +377,7 @@ impl Lane {
             part_end: incoming.dts,
             bytes: 0,
             frames: 0,
+            keyframe_bytes: None,
         });
         self.last_msn = Some(cut.msn);
         self.push(incoming, events);
@@ -364,9 +440,15 @@ impl Lane {
             start_ticks: open.start,
             duration_ticks: end - open.start,
             parts,
+            bytes: body.len(),
             body,
+            stored: false,
+            keyframe_bytes: open.keyframe_bytes,
         };
-        self.meter.segment_finished(segment.duration_nanos(), segment.body.len(), open.frames);
+        self.meter.segment_finished(segment.duration_nanos(), segment.bytes, open.frames);
+        if let Some(bytes) = segment.keyframe_bytes {
+            self.meter.keyframe_finished(segment.duration_nanos(), bytes);
+        }
         self.publish(segment, events);
     }
 
@@ -388,6 +470,9 @@ impl Lane {
                 duration_ticks: end - start,
                 parts: Vec::new(),
                 body: Bytes::new(),
+                bytes: 0,
+                stored: false,
+                keyframe_bytes: None,
             },
             events,
         );
@@ -404,7 +489,7 @@ impl Lane {
                 segment.timescale,
             ),
             duration: std::time::Duration::from_nanos(segment.duration_nanos()),
-            bytes: segment.body.len(),
+            bytes: segment.bytes,
             discontinuity: segment.discontinuity,
             gap: segment.gap,
         });
@@ -418,14 +503,54 @@ impl Lane {
         self.awaiting_keyframe = self.kind == TrackKind::Video;
     }
 
+    /// The kept segment of this media sequence number.
+    pub(super) fn segment(&self, msn: u64) -> Option<&Arc<Segment>> {
+        let first = self.segments.front()?.msn;
+        self.segments.get(usize::try_from(msn.checked_sub(first)?).ok()?)
+    }
+
+    /// A segment's bytes are stored outside: let go of them here.
+    pub(super) fn strip(&mut self, msn: u64) {
+        let Some(first) = self.segments.front().map(|s| s.msn) else { return };
+        let index = msn.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
+            *segment = Arc::new(segment.without_body());
+            self.dirty = true;
+        }
+    }
+
     /// Segments before this media sequence number are no longer kept, nor headers that only they need.
-    pub(super) fn drop_before(&mut self, msn: u64) {
+    pub(super) fn drop_before(&mut self, msn: u64, events: &mut VecDeque<HlsEvent>) {
         while self.segments.front().is_some_and(|s| s.msn < msn) {
-            self.segments.pop_front();
+            if let Some(segment) = self.segments.pop_front().filter(|segment| segment.stored) {
+                events.push_back(HlsEvent::Forget { rendition: self.name.clone(), msn: segment.msn });
+            }
             self.dirty = true;
         }
         let needed = self.segments.front().map_or(self.init, |s| s.init);
         self.inits.retain(|&init, _| init >= needed);
+    }
+}
+
+/// Whole ticks within so many nanoseconds, so that no part is longer than was said.
+fn ticks_within(nanos: u64, timescale: u32) -> u64 {
+    u64::try_from(u128::from(nanos) * u128::from(timescale) / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+/// Writes chunks that follow each other.
+struct Chunks<'a> {
+    number: &'a mut u32,
+    /// Decode time of the next one, in ticks.
+    at: u64,
+}
+
+impl Chunks<'_> {
+    fn write(&mut self, samples: &[Sample], segment_start: bool) -> Bytes {
+        *self.number = self.number.wrapping_add(1).max(1);
+        let fragment =
+            Fragment { sequence_number: *self.number, base_media_decode_time: self.at, segment_start };
+        self.at += samples.iter().map(|s| u64::from(s.duration)).sum::<u64>();
+        fragment.write(samples).expect("a segment's bytes are bounded far below 2 GiB")
     }
 }
 

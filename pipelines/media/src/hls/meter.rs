@@ -17,12 +17,14 @@ pub(super) struct Meter {
     peak: u64,
     /// Frames in thousandths per second, in the last segment long enough to tell.
     frame_rate_millis: u64,
+    /// Most bits per second of any segment's keyframe, spread over its segment.
+    keyframe_peak: u64,
 }
 
 impl Meter {
     pub(super) fn new(config: &HlsConfig) -> Self {
         let least_nanos = config.target_duration().saturating_mul(500_000_000);
-        Self { least_nanos, segments: 0, bits: 0, nanos: 0, peak: 0, frame_rate_millis: 0 }
+        Self { least_nanos, segments: 0, bits: 0, nanos: 0, peak: 0, frame_rate_millis: 0, keyframe_peak: 0 }
     }
 
     pub(super) fn segment_finished(&mut self, nanos: u64, bytes: usize, frames: u32) {
@@ -36,6 +38,23 @@ impl Meter {
             let thousandths = u128::from(frames) * 1_000_000_000_000 + u128::from(nanos) / 2;
             self.frame_rate_millis = u64::try_from(thousandths / u128::from(nanos.max(1))).unwrap_or(0);
         }
+    }
+
+    /// The first part says how fast it runs, until a segment knows better.
+    pub(super) fn part_finished(&mut self, nanos: u64, frames: usize) {
+        let thousandths = frames as u128 * 1_000_000_000_000 + u128::from(nanos) / 2;
+        self.frame_rate_millis = u64::try_from(thousandths / u128::from(nanos.max(1))).unwrap_or(0);
+    }
+
+    /// The size of a segment's keyframe.
+    pub(super) fn keyframe_finished(&mut self, segment_nanos: u64, bytes: usize) {
+        let rate = bytes as u128 * 8_000_000_000 / u128::from(segment_nanos.max(1));
+        self.keyframe_peak = self.keyframe_peak.max(u64::try_from(rate).unwrap_or(u64::MAX));
+    }
+
+    /// Most bits per second of a playlist of keyframes; `None` before there is one.
+    pub(super) fn keyframe_peak(&self) -> Option<u64> {
+        (self.keyframe_peak > 0).then_some(self.keyframe_peak)
     }
 
     /// Most bits per second of any segment; before enough are seen at least what such a format is expected to take.

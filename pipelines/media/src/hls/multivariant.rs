@@ -1,10 +1,11 @@
 //! The multivariant playlist: what renditions there are and what they cost.
 
 use super::lane::Lane;
-use super::segment::playlist_path;
+use super::segment::{keyframes_path, playlist_path};
 use crate::codec::{Format, TrackKind};
 use m3u8_rs::{
-    AlternativeMedia, AlternativeMediaType, MasterPlaylist, QuotedOrUnquoted, Resolution, VariantStream,
+    AlternativeMedia, AlternativeMediaType, MasterPlaylist, QuotedOrUnquoted, Resolution, Start,
+    VariantStream,
 };
 use std::collections::HashMap;
 
@@ -12,10 +13,12 @@ use std::collections::HashMap;
 const AUDIO_GROUP: &str = "audio";
 
 /// The multivariant playlist (rfc8216bis section 4.4.6) of these renditions, in the order they were announced: a variant for
-/// each video rendition, all with the same group of audio renditions; without video, a variant for each audio rendition.
-/// `None` when there is nothing to play.
-pub(super) fn render<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<String> {
-    let lanes: Vec<&Lane> = lanes.filter(|lane| lane.header.is_some()).collect();
+/// each video rendition, all with the same group of audio renditions, and the playlists of their keyframes; without video, a
+/// variant for each audio rendition. `None` when there is nothing to play.
+///
+/// `from_start` adds `EXT-X-START` (section 4.4.2.2) at the beginning.
+pub(super) fn render(lanes: &[&Lane], from_start: bool) -> Option<String> {
+    let lanes: Vec<&Lane> = lanes.iter().copied().filter(|lane| lane.header.is_some()).collect();
     let of = |kind| lanes.iter().copied().filter(move |lane| lane.kind == kind);
     let audios: Vec<&Lane> = of(TrackKind::Audio).collect();
     let mut variants: Vec<VariantStream> = of(TrackKind::Video).filter_map(|v| variant(v, &audios)).collect();
@@ -28,11 +31,15 @@ pub(super) fn render<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<String
     if variants.is_empty() {
         return None;
     }
+    variants.extend(of(TrackKind::Video).filter_map(keyframes));
+    let start =
+        from_start.then(|| Start { time_offset: 0.0, precise: None, other_attributes: HashMap::new() });
     let playlist = MasterPlaylist {
         version: Some(6),
         independent_segments: true,
         variants,
         alternatives,
+        start,
         ..Default::default()
     };
     let mut out = Vec::with_capacity(1024);
@@ -56,6 +63,20 @@ fn alternative(index: usize, lane: &Lane) -> Option<AlternativeMedia> {
         characteristics: None,
         channels: Some(format.channels.to_string()),
         other_attributes: None,
+    })
+}
+
+/// The playlist of a rendition's keyframes (rfc8216bis section 4.4.6.3).
+fn keyframes(lane: &Lane) -> Option<VariantStream> {
+    let header = lane.header.as_ref()?;
+    let Format::Video(video) = header.format.as_ref() else { return None };
+    Some(VariantStream {
+        is_i_frame: true,
+        uri: keyframes_path(&lane.name),
+        bandwidth: lane.meter.keyframe_peak()?,
+        codecs: Some(header.codecs.clone()),
+        resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
+        ..Default::default()
     })
 }
 

@@ -1,11 +1,13 @@
 //! The machine that a stream's HLS output is: frames in, views out.
 
 use super::cuts::{Cut, Cuts};
+use super::daterange::{DateRange, DateRangeError, DateRangeUpdate, DateRanges};
 use super::interleave::{Interleave, place_in_order};
 use super::lane::{Header, Lane};
 use super::meter::expected_bitrate;
-use super::playlist::Playlists;
-use super::view::{HlsView, RenditionView, playlist_resource};
+use super::playlist::date_of;
+use super::segment::Segment;
+use super::view::{Entry, HlsView, RenditionView, multivariant_resource};
 use super::window::Window;
 use super::{HlsConfig, RenditionName, TakeId, multivariant};
 use crate::codec::{Codec, TrackKind};
@@ -109,6 +111,20 @@ pub enum HlsEvent {
         /// The rendition.
         rendition: RenditionName,
     },
+    /// A segment is to be stored outside; [`Packager::handle_stored`] wants to know whether it was.
+    Store {
+        /// The rendition.
+        rendition: RenditionName,
+        /// The segment with its chunks.
+        segment: Arc<Segment>,
+    },
+    /// A segment that was stored is no longer needed.
+    Forget {
+        /// The rendition.
+        rendition: RenditionName,
+        /// Its media sequence number.
+        msn: u64,
+    },
     /// The multivariant playlist is there: players may come.
     Ready,
     /// All playlists are closed.
@@ -164,8 +180,9 @@ pub struct Packager {
     take: TakeId,
     epoch_wall: UnixTime,
     lanes: Vec<Lane>,
-    /// Until when each lane, if silent, keeps the multivariant playlist back.
-    announced_until: Vec<Mono>,
+    date_ranges: Arc<DateRanges>,
+    /// Players see something else of the whole than they did: date ranges, the end.
+    dirty: bool,
     /// The newest header of each lane; frames of equal format share it.
     headers: Vec<Option<Arc<Header>>>,
     waiting: Interleave<Arc<Header>>,
@@ -174,7 +191,7 @@ pub struct Packager {
     events: VecDeque<HlsEvent>,
     ended: bool,
     ready: bool,
-    /// Grows with every playlist that is rendered.
+    /// Grows with every view.
     revision: u64,
     now: Mono,
     multivariant_text: String,
@@ -186,16 +203,30 @@ impl Packager {
     /// brought into range ([`HlsConfig::sane`]).
     pub fn new(config: HlsConfig, take: TakeId, epoch_wall: UnixTime) -> Self {
         let config = config.sane();
-        let view = HlsView { take: take.clone(), multivariant: None, renditions: BTreeMap::new() };
+        let view = HlsView {
+            config,
+            take: take.clone(),
+            epoch_wall,
+            ended: false,
+            now: Mono::default(),
+            revision: 0,
+            listed_from: 0,
+            kept_from: 0,
+            date_ranges: Arc::default(),
+            multivariant: None,
+            multivariant_event: None,
+            renditions: BTreeMap::new(),
+        };
         Self {
-            waiting: Interleave::new(config.announce_patience, config.stall_patience),
+            waiting: Interleave::new(&config),
             cuts: Cuts::new(&config),
             window: Window::new(&config),
             config,
             take,
             epoch_wall,
             lanes: Vec::new(),
-            announced_until: Vec::new(),
+            date_ranges: Arc::default(),
+            dirty: false,
             headers: Vec::new(),
             events: VecDeque::new(),
             ended: false,
@@ -226,8 +257,7 @@ impl Packager {
         lane.dirty = true;
         self.lanes.push(lane);
         self.headers.push(None);
-        self.announced_until.push(now + self.config.announce_patience);
-        self.waiting.add(now);
+        self.waiting.add(kind, now);
         self.refresh();
         Ok(())
     }
@@ -285,11 +315,78 @@ impl Packager {
         }
         self.flush();
         self.ended = true;
-        for lane in &mut self.lanes {
-            lane.dirty = true;
-        }
+        self.dirty = true;
         self.refresh();
         self.events.push_back(HlsEvent::Ended);
+    }
+
+    /// A segment that [`HlsEvent::Store`] gave out was stored, or could not be. In that case it leaves the playlists with all
+    /// that is older: a window without holes is worth more than a long one.
+    pub fn handle_stored(&mut self, rendition: &RenditionName, msn: u64, stored: bool, now: Mono) {
+        self.now = now;
+        let Some(index) = self.lanes.iter().position(|lane| lane.name == *rendition) else { return };
+        if !self.lanes[index].segment(msn).is_some_and(|segment| !segment.stored) {
+            // It was given up meanwhile.
+            self.events.push_back(HlsEvent::Forget { rendition: rendition.clone(), msn });
+            return;
+        }
+        if stored {
+            self.lanes[index].strip(msn);
+            self.window.stored(msn);
+        } else {
+            self.window.lost(msn);
+            self.dirty = true;
+        }
+        self.refresh();
+    }
+
+    /// Lists an event with a date until it is over and the window has left it behind.
+    ///
+    /// # Errors
+    /// What cannot be listed, see [`DateRange::checked`]; a name that is taken; too many.
+    pub fn add_date_range(&mut self, range: DateRange, now: Mono) -> Result<(), DateRangeError> {
+        self.change_date_ranges(now, |ranges| ranges.add(range, now))
+    }
+
+    /// Adds to a date range, most often its end. Returns what it is now.
+    ///
+    /// # Errors
+    /// No such name; a value that is there already and would change.
+    pub fn update_date_range(
+        &mut self,
+        id: &str,
+        update: DateRangeUpdate,
+        now: Mono,
+    ) -> Result<DateRange, DateRangeError> {
+        self.change_date_ranges(now, |ranges| ranges.update(id, update, now))
+    }
+
+    /// Takes a date range out of the playlists.
+    ///
+    /// # Errors
+    /// No such name.
+    pub fn remove_date_range(&mut self, id: &str, now: Mono) -> Result<(), DateRangeError> {
+        self.change_date_ranges(now, |ranges| ranges.remove(id, now))
+    }
+
+    /// The date ranges in the playlists, in the order in which they came.
+    pub fn date_ranges(&self) -> impl Iterator<Item = &DateRange> {
+        self.date_ranges.iter()
+    }
+
+    fn change_date_ranges<T>(
+        &mut self,
+        now: Mono,
+        change: impl FnOnce(&mut DateRanges) -> Result<T, DateRangeError>,
+    ) -> Result<T, DateRangeError> {
+        self.now = now;
+        if self.ended {
+            return Err(DateRangeError::Ended);
+        }
+        let changed = change(Arc::make_mut(&mut self.date_ranges))?;
+        self.dirty = true;
+        self.refresh();
+        Ok(changed)
     }
 
     /// What happened next.
@@ -307,18 +404,22 @@ impl Packager {
         self.lanes.iter().find(|lane| lane.name == *rendition).map(|lane| lane.counters)
     }
 
-    /// Bytes of all segments kept.
+    /// Bytes of all segments in memory.
     pub fn bytes(&self) -> usize {
         self.window.bytes()
+    }
+
+    /// Bytes of all segments stored outside.
+    pub fn stored_bytes(&self) -> u64 {
+        self.window.stored_bytes()
     }
 
     fn deadline(&self, timer: Timer) -> Option<Mono> {
         match timer {
             Timer::Interleave => self.waiting.deadline(self.now),
             Timer::Announcement => {
-                let silent = self.lanes.iter().zip(&self.announced_until);
-                let silent = silent.filter(|(lane, until)| lane.header.is_none() && **until > self.now);
-                silent.map(|(_, until)| *until).min().filter(|_| !self.ended)
+                let silent = (0..self.lanes.len()).filter_map(|index| self.waiting.silent_until(index));
+                silent.filter(|until| *until > self.now).min().filter(|_| !self.ended)
             }
         }
     }
@@ -479,7 +580,8 @@ impl Packager {
 
     /// Takes new segments into the window, and makes the view anew if it changed.
     fn refresh(&mut self) {
-        if !self.lanes.iter().any(|lane| lane.dirty) && (self.ready || !self.is_ready()) {
+        let news = self.dirty || self.lanes.iter().any(|lane| lane.dirty);
+        if !news && (self.ready || !self.is_ready()) {
             return;
         }
         for lane in &mut self.lanes {
@@ -490,64 +592,122 @@ impl Packager {
             lane.counted = lane.segments.back().map(|s| s.msn).or(counted);
         }
         for lane in &mut self.lanes {
-            lane.drop_before(self.window.kept_from());
+            lane.drop_before(self.window.kept_from(), &mut self.events);
         }
+        self.store();
         let oldest = self.lanes.iter().filter_map(|lane| lane.last_msn).min().unwrap_or(0);
         self.cuts.forget_before(oldest);
+        self.trim_date_ranges();
         self.render();
     }
 
-    fn is_ready(&self) -> bool {
-        let playable = |lane: &Lane| lane.segments.iter().any(|s| !s.gap);
-        let waits = |(lane, until): (&Lane, &Mono)| {
-            !playable(lane) && !self.ended && (lane.header.is_some() || *until > self.now)
+    /// Gives out what is to be stored outside.
+    fn store(&mut self) {
+        // Renditions may finish out of step: what one of them may still have to make is not given out.
+        let begun = self.lanes.iter().filter_map(|lane| lane.segments.back().map(|s| s.msn)).min();
+        let has_bytes = |lane: &Lane, msn| lane.segment(msn).is_some_and(|segment| segment.bytes > 0);
+        let lanes = &self.lanes;
+        let count = |msn| {
+            let complete = begun.is_some_and(|begun| msn <= begun);
+            complete.then(|| lanes.iter().filter(|lane| has_bytes(lane, msn)).count())
         };
-        self.lanes.iter().any(playable) && !self.lanes.iter().zip(&self.announced_until).any(waits)
+        while let Some(msn) = self.window.next_to_store(count) {
+            for lane in self.lanes.iter().filter(|lane| has_bytes(lane, msn)) {
+                let Some(segment) = lane.segment(msn) else { continue };
+                let (rendition, segment) = (lane.name.clone(), Arc::clone(segment));
+                self.events.push_back(HlsEvent::Store { rendition, segment });
+            }
+        }
+    }
+
+    fn trim_date_ranges(&mut self) {
+        if self.date_ranges.is_idle() {
+            return;
+        }
+        let listed_from = self.window.listed_from();
+        let first = self.lanes.iter().find_map(|lane| lane.segment(listed_from).map(|s| s.start_nanos()));
+        let start = first.map_or(self.epoch_wall, |nanos| date_of(self.epoch_wall, nanos));
+        Arc::make_mut(&mut self.date_ranges).trim(start, self.config.skip_boundary(), self.now);
+    }
+
+    fn is_ready(&self) -> bool {
+        let waits = |(index, lane): (usize, &Lane)| {
+            let silent = self.waiting.silent_until(index);
+            !lane.is_playable() && !self.ended && silent.is_none_or(|until| until > self.now)
+        };
+        self.lanes.iter().any(Lane::is_playable) && !self.lanes.iter().enumerate().any(waits)
     }
 
     fn render(&mut self) {
-        let max_age = Duration::from_secs(self.config.target_duration()) / 2;
-        let playlists = Playlists {
-            config: &self.config,
-            take: &self.take,
-            epoch_wall: self.epoch_wall,
-            listed_from: self.window.listed_from(),
-            ended: self.ended,
-        };
-        let mut view = HlsView {
-            take: self.take.clone(),
-            multivariant: self.view.multivariant.clone(),
-            renditions: self.view.renditions.clone(),
-        };
-        for lane in self.lanes.iter_mut().filter(|lane| lane.dirty) {
-            lane.dirty = false;
-            let text = playlists.render(lane.segments.iter());
-            self.revision += u64::from(text.is_some());
-            let rendition = RenditionView {
-                content_type: match lane.kind {
-                    TrackKind::Video => "video/mp4",
-                    TrackKind::Audio => "audio/mp4",
-                },
-                playlist: text.map(|text| playlist_resource(&self.take, self.revision, max_age, text)),
-                inits: lane.inits.iter().map(|(&n, body)| (n, body.clone())).collect(),
-                segments: lane.segments.iter().cloned().collect(),
+        self.dirty = false;
+        self.revision += 1;
+        let mut renditions = BTreeMap::new();
+        for lane in &mut self.lanes {
+            let before = self.view.renditions.get(&lane.name).map(|entry| &entry.rendition);
+            let rendition = match before.filter(|_| !lane.dirty) {
+                Some(same) => Arc::clone(same),
+                None => Arc::new(rendition_view(lane, before.map(Arc::as_ref))),
             };
-            view.renditions.insert(lane.name.clone(), Arc::new(rendition));
+            lane.dirty = false;
+            renditions.insert(lane.name.clone(), Entry::new(rendition));
         }
+        let mut view = HlsView {
+            config: self.config,
+            take: self.take.clone(),
+            epoch_wall: self.epoch_wall,
+            ended: self.ended,
+            now: self.now,
+            revision: self.revision,
+            listed_from: self.window.listed_from(),
+            kept_from: self.window.kept_from(),
+            date_ranges: Arc::clone(&self.date_ranges),
+            multivariant: self.view.multivariant.clone(),
+            multivariant_event: self.view.multivariant_event.clone(),
+            renditions,
+        };
         if self.ready || self.is_ready() {
-            let playable = self.lanes.iter().filter(|lane| lane.segments.iter().any(|s| !s.gap));
-            if let Some(text) = multivariant::render(playable).filter(|text| *text != self.multivariant_text)
-            {
-                self.revision += 1;
-                self.multivariant_text.clone_from(&text);
-                view.multivariant = Some(playlist_resource(&self.take, self.revision, max_age, text));
-            }
-            if !self.ready {
-                self.ready = true;
-                self.events.push_back(HlsEvent::Ready);
-            }
+            self.render_multivariant(&mut view);
         }
         self.view = Arc::new(view);
+    }
+
+    fn render_multivariant(&mut self, view: &mut HlsView) {
+        let playable: Vec<&Lane> = self.lanes.iter().filter(|lane| lane.is_playable()).collect();
+        if let Some(text) =
+            multivariant::render(&playable, false).filter(|text| *text != self.multivariant_text)
+        {
+            let event = multivariant::render(&playable, true).unwrap_or_default();
+            self.multivariant_text.clone_from(&text);
+            let made =
+                |kind, text| multivariant_resource(&self.take, self.revision, kind, &self.config, text);
+            view.multivariant = Some(made('m', text));
+            view.multivariant_event = Some(made('e', event));
+        }
+        if !self.ready {
+            self.ready = true;
+            self.events.push_back(HlsEvent::Ready);
+        }
+    }
+}
+
+/// What players see of a lane. The list of segments is made anew only when it has changed.
+fn rendition_view(lane: &Lane, before: Option<&RenditionView>) -> RenditionView {
+    let same = before.filter(|before| {
+        before.segments.len() == lane.segments.len()
+            && before.segments.iter().zip(&lane.segments).all(|(a, b)| Arc::ptr_eq(a, b))
+    });
+    RenditionView {
+        content_type: match lane.kind {
+            TrackKind::Video => "video/mp4",
+            TrackKind::Audio => "audio/mp4",
+        },
+        has_keyframes: lane.kind == TrackKind::Video,
+        inits: lane.inits.iter().map(|(&n, body)| (n, body.clone())).collect(),
+        segments: match same {
+            Some(before) => Arc::clone(&before.segments),
+            None => lane.segments.iter().cloned().collect(),
+        },
+        edge: lane.edge(),
     }
 }
 

@@ -35,11 +35,22 @@ pub struct Segment {
     pub duration_ticks: u64,
     /// Its chunks in order; empty for a gap.
     pub parts: Vec<Part>,
-    /// All chunks in one piece.
+    /// All chunks in one piece; empty when it is [`Self::stored`].
     pub body: Bytes,
+    /// Size of all its chunks.
+    pub bytes: usize,
+    /// Its chunks are no longer in memory: whoever took [`HlsEvent::Store`](super::HlsEvent) has them.
+    pub stored: bool,
+    /// How many bytes from its beginning hold its first picture, which decodes by itself; none for sound and gaps.
+    pub keyframe_bytes: Option<usize>,
 }
 
 impl Segment {
+    /// The same without its chunks, for when they are stored outside.
+    pub(super) fn without_body(&self) -> Self {
+        Self { parts: Vec::new(), body: Bytes::new(), stored: true, ..self.clone() }
+    }
+
     /// Its duration in nanoseconds.
     pub fn duration_nanos(&self) -> u64 {
         ticks_to_nanos(self.duration_ticks, self.timescale)
@@ -74,12 +85,28 @@ pub(super) fn segment_file(take: &TakeId, msn: u64) -> String {
     format!("{take}-{msn}.m4s")
 }
 
+/// File name of a part, beside its playlist.
+pub(super) fn part_file(take: &TakeId, msn: u64, part: usize) -> String {
+    format!("{take}-{msn}.{part}.m4s")
+}
+
 /// File name of an initialisation segment, beside its playlist.
 pub(super) fn init_file(take: &TakeId, init: u32) -> String {
     format!("init-{take}-{init}.mp4")
 }
 
+/// File name of every media playlist.
+pub(super) const PLAYLIST_FILE: &str = "index.m3u8";
+
+/// File name of the playlist of a rendition's keyframes.
+pub(super) const KEYFRAMES_FILE: &str = "iframes.m3u8";
+
 /// Path of a rendition's playlist, below the stream.
 pub(super) fn playlist_path(rendition: &RenditionName) -> String {
-    format!("{rendition}/index.m3u8")
+    format!("{rendition}/{PLAYLIST_FILE}")
+}
+
+/// Path of the playlist of a rendition's keyframes, below the stream.
+pub(super) fn keyframes_path(rendition: &RenditionName) -> String {
+    format!("{rendition}/{KEYFRAMES_FILE}")
 }

@@ -149,6 +149,44 @@ impl Bench {
         }
     }
 
+    /// The steady broadcast's frames that begin within these milliseconds, to be called for one stretch after the other.
+    pub(crate) fn lanes_at(
+        &mut self,
+        video_format: &Arc<Format>,
+        audio_format: &Arc<Format>,
+        from_ms: i64,
+        to_ms: i64,
+    ) {
+        let mut frames: Vec<(&str, Frame)> = Vec::new();
+        for i in (from_ms * 30 + 999) / 1000..(to_ms * 30 + 999) / 1000 {
+            frames.push(("source", video(video_format, i * 3000, i % 60 == 0)));
+        }
+        for i in (from_ms * 48 + 1023) / 1024..(to_ms * 48 + 1023) / 1024 {
+            frames.push(("audio", audio(audio_format, i * 1024)));
+        }
+        frames.sort_by_key(|(_, f)| f.pts);
+        for (rendition, frame) in frames {
+            self.frame(rendition, frame);
+        }
+    }
+
+    /// Answers for all segments that were given out to be stored, and says which they were.
+    pub(crate) fn take_stored(&mut self, well: bool) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        let mut seen = 0;
+        while seen < self.events.len() {
+            if let HlsEvent::Store { rendition, segment } = &self.events[seen] {
+                let (rendition, msn) = (rendition.clone(), segment.msn);
+                self.packager.handle_stored(&rendition, msn, well, self.now);
+                all.push((rendition.to_string(), msn));
+                self.drain();
+            }
+            seen += 1;
+        }
+        self.events.retain(|event| !matches!(event, HlsEvent::Store { .. }));
+        all
+    }
+
     /// (msn, milliseconds, discontinuity, gap) of every finished segment of a rendition.
     pub(crate) fn segments(&self, rendition: &str) -> Vec<(u64, u128, bool, bool)> {
         let of = name(rendition);
@@ -171,6 +209,121 @@ pub(crate) fn found(view: &HlsView, path: &str) -> Resource {
         Lookup::Found(resource) => resource,
         other => panic!("{path}: {other:?}"),
     }
+}
+
+/// A playlist as text, asked for with this query.
+pub(crate) fn body(view: &HlsView, path: &str, query: &str) -> String {
+    match view.get(path, query) {
+        Lookup::Found(resource) => String::from_utf8(resource.body.to_vec()).unwrap(),
+        other => panic!("{path}?{query}: {other:?}"),
+    }
+}
+
+/// A media playlist read by this test's own eyes.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) msn: u64,
+    pub(crate) discontinuity_sequence: u64,
+    pub(crate) skipped: usize,
+    /// Segments, and last the one that is being made, if it has parts.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) hint: Option<String>,
+    /// (rendition, LAST-MSN, LAST-PART)
+    pub(crate) reports: Vec<(String, u64, Option<usize>)>,
+}
+
+#[derive(Debug, Default, PartialEq, Clone)]
+pub(crate) struct Entry {
+    pub(crate) msn: u64,
+    pub(crate) uri: Option<String>,
+    pub(crate) duration: f64,
+    pub(crate) discontinuity: bool,
+    pub(crate) gap: bool,
+    pub(crate) date: Option<String>,
+    pub(crate) parts: Vec<ReadPart>,
+    /// How many parts there are, listed or not.
+    pub(crate) all_parts: usize,
+}
+
+impl Entry {
+    pub(crate) fn length(&self) -> f64 {
+        if self.uri.is_some() { self.duration } else { self.parts.iter().map(|part| part.duration).sum() }
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Clone)]
+pub(crate) struct ReadPart {
+    pub(crate) uri: String,
+    pub(crate) duration: f64,
+    pub(crate) independent: bool,
+}
+
+/// An attribute's value, without quotes.
+pub(crate) fn attribute<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let at = line.match_indices(name).find(|(at, _)| {
+        line[at + name.len()..].starts_with('=') && matches!(line.as_bytes()[at - 1], b':' | b',')
+    })?;
+    let value = &line[at.0 + name.len() + 1..];
+    Some(match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap(),
+        None => value.split(',').next().unwrap(),
+    })
+}
+
+impl Read {
+    pub(crate) fn of(text: &str) -> Self {
+        let mut read = Self::default();
+        let mut entry = Entry::default();
+        for line in text.lines() {
+            let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+            match tag {
+                "#EXT-X-MEDIA-SEQUENCE" => read.msn = value.parse().unwrap(),
+                "#EXT-X-DISCONTINUITY-SEQUENCE" => read.discontinuity_sequence = value.parse().unwrap(),
+                "#EXT-X-SKIP" => read.skipped = attribute(line, "SKIPPED-SEGMENTS").unwrap().parse().unwrap(),
+                "#EXT-X-DISCONTINUITY" => entry.discontinuity = true,
+                "#EXT-X-GAP" => entry.gap = true,
+                "#EXT-X-PROGRAM-DATE-TIME" => entry.date = Some(value.to_owned()),
+                "#EXTINF" => entry.duration = value.trim_end_matches(',').parse().unwrap(),
+                "#EXT-X-PART" => entry.parts.push(ReadPart {
+                    uri: attribute(line, "URI").unwrap().to_owned(),
+                    duration: attribute(line, "DURATION").unwrap().parse().unwrap(),
+                    independent: attribute(line, "INDEPENDENT") == Some("YES"),
+                }),
+                "#EXT-X-PRELOAD-HINT" => read.hint = attribute(line, "URI").map(str::to_owned),
+                "#EXT-X-RENDITION-REPORT" => {
+                    let uri = attribute(line, "URI").unwrap();
+                    let name = uri.strip_prefix("../").unwrap().split('/').next().unwrap();
+                    let msn = attribute(line, "LAST-MSN").unwrap().parse().unwrap();
+                    let part = attribute(line, "LAST-PART").map(|part| part.parse().unwrap());
+                    read.reports.push((name.to_owned(), msn, part));
+                }
+                _ if !line.starts_with('#') && !line.is_empty() => {
+                    entry.uri = Some(line.to_owned());
+                    read.push(std::mem::take(&mut entry));
+                }
+                _ => {}
+            }
+        }
+        if !entry.parts.is_empty() {
+            read.push(entry);
+        }
+        read
+    }
+
+    fn push(&mut self, mut entry: Entry) {
+        entry.msn = self.msn + (self.skipped + self.entries.len()) as u64;
+        entry.all_parts = entry.parts.len();
+        self.entries.push(entry);
+    }
+}
+
+/// Samples in a chunk, or several.
+pub(crate) fn samples(bytes: &[u8]) -> usize {
+    let count = |any: &Any| match any {
+        Any::Moof(moof) => moof.traf[0].trun[0].samples.len(),
+        _ => 0,
+    };
+    boxes(bytes).iter().map(count).sum()
 }
 
 pub(crate) fn text(view: &HlsView, path: &str) -> String {
