@@ -122,7 +122,8 @@ pub async fn run(
     allow_files(&options)?;
     let tally = Arc::new(Tally::new());
     let mut run = Run { options, target, tally, pid, before, players: JoinSet::new(), begun: 0 };
-    let mut stop = Stop { signal: std::pin::pin!(stop), stopped: false };
+    let signal = std::pin::pin!(stop);
+    let mut stop = Stop { signal, stopped: false };
     for step in run.options.steps.clone() {
         let report = run.step(step, &mut stop).await?;
         tell(&report);

@@ -16,14 +16,16 @@ const ALIGNED_S: f64 = 0.1;
 
 impl Checker {
     pub(super) fn compare_renditions(&mut self) {
-        let live: Vec<usize> = (0..self.renditions.len())
-            .filter(|at| {
-                self.renditions[*at].last.is_some() && self.renditions[*at].kind != RenditionKind::IFrames
-            })
-            .collect();
-        let Some((&first, others)) = live.split_first() else { return };
-        for &at in others {
+        // Playlists of I-frames may differ in nothing of this while they are live (section 6.2.4); their segments are pictures, not spans.
+        let there: Vec<usize> =
+            (0..self.renditions.len()).filter(|at| self.renditions[*at].last.is_some()).collect();
+        let live: Vec<usize> =
+            there.iter().copied().filter(|at| self.renditions[*at].kind != RenditionKind::IFrames).collect();
+        let Some(&first) = live.first() else { return };
+        for at in there.into_iter().filter(|at| *at != first) {
             self.same_promises(first, at);
+        }
+        for &at in &live[1..] {
             self.same_times(first, at);
         }
         self.needless(&live);
