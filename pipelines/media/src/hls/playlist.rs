@@ -61,14 +61,7 @@ impl Rendering<'_> {
         self.head(&mut out, skip, listed[skipped..].iter().any(|s| s.gap), first);
         let younger_than = (skip == Skip::DateRanges).then(|| self.view.config.skip_boundary());
         self.view.date_ranges.tags(&mut out, younger_than, self.view.now);
-        if skipped > 0 {
-            write_into(&mut out, format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"));
-            if skip == Skip::DateRanges {
-                let removed = self.view.date_ranges.recently_removed();
-                write_into(&mut out, format_args!(",RECENTLY-REMOVED-DATERANGES=\"{removed}\""));
-            }
-            out.push('\n');
-        }
+        self.skip_tag(&mut out, skipped, skip);
         let mut running = Running::default();
         if let Some(before) = skipped.checked_sub(1).and_then(|last| listed.get(last)) {
             running.init = Some(before.init);
@@ -89,20 +82,20 @@ impl Rendering<'_> {
 
     /// The playlist of keyframes (rfc8216bis section 4.4.3.6): the first picture of each segment, as a range of its bytes.
     /// It shares media sequence numbers with the rendition. `None` while there is none.
-    pub(super) fn keyframes(&self) -> Option<String> {
+    pub(super) fn keyframes(&self, skip: Skip) -> Option<String> {
         let listed = self.listed();
         let first = listed.first()?;
-        let mut out = String::with_capacity(1024 + 160 * listed.len());
-        let version = if listed.iter().any(|s| s.gap) { VERSION_GAP } else { VERSION };
+        let skipped = if skip == Skip::Nothing { 0 } else { self.skipped(listed) };
+        let skip = if skipped == 0 { Skip::Nothing } else { skip };
+        let mut out = String::with_capacity(1024 + 160 * (listed.len() - skipped));
+        let version = version(skip, listed[skipped..].iter().any(|s| s.gap));
         let before_first = first.discontinuity_sequence.saturating_sub(u64::from(first.discontinuity));
-        write_into(
-            &mut out,
-            format_args!(
-                "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}\n\
-                 #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n#EXT-X-I-FRAMES-ONLY\n",
-                self.view.config.target_duration()
-            ),
-        );
+        let target_duration = self.view.config.target_duration();
+        let begin =
+            format_args!("#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_duration}\n");
+        out.write_fmt(begin).expect("a String takes everything");
+        self.server_control(&mut out);
+        out.push_str("#EXT-X-I-FRAMES-ONLY\n");
         if self.scope == Scope::Event {
             out.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n");
         }
@@ -113,8 +106,10 @@ impl Rendering<'_> {
                 first.msn
             ),
         );
-        let mut running = Running::default();
-        for segment in listed {
+        self.skip_tag(&mut out, skipped, skip);
+        let before = skipped.checked_sub(1).and_then(|last| listed.get(last));
+        let mut running = Running { init: before.map(|before| before.init) };
+        for segment in &listed[skipped..] {
             self.before_segment(&mut out, &Head::of(segment), &mut running);
             if segment.gap {
                 out.push_str("#EXT-X-GAP\n");
@@ -172,25 +167,17 @@ impl Rendering<'_> {
         (msn, sequence, discontinuity): (u64, u64, bool),
     ) {
         let config = &self.view.config;
-        let version = match skip {
-            Skip::DateRanges => VERSION_SKIP_DATE_RANGES,
-            Skip::Segments => VERSION_SKIP,
-            Skip::Nothing if gaps => VERSION_GAP,
-            Skip::Nothing => VERSION,
-        };
-        let part_hold_back = Seconds(duration_nanos(config.part_hold_back()));
-        let hold_back = Seconds(duration_nanos(config.least_playlist()));
-        let boundary = Seconds(duration_nanos(config.skip_boundary()));
+        let version = version(skip, gaps);
         let part_target = Seconds(duration_nanos(config.part_target()));
+        let target_duration = config.target_duration();
         write_into(
             out,
             format_args!(
-                "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{}\n\
-                 #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={part_hold_back},HOLD-BACK={hold_back},\
-                 CAN-SKIP-UNTIL={boundary},CAN-SKIP-DATERANGES=YES\n#EXT-X-PART-INF:PART-TARGET={part_target}\n",
-                config.target_duration(),
+                "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{target_duration}\n"
             ),
         );
+        self.server_control(out);
+        write_into(out, format_args!("#EXT-X-PART-INF:PART-TARGET={part_target}\n"));
         if self.scope == Scope::Event {
             out.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n");
         }
@@ -198,6 +185,34 @@ impl Rendering<'_> {
         let numbers =
             format_args!("#EXT-X-MEDIA-SEQUENCE:{msn}\n#EXT-X-DISCONTINUITY-SEQUENCE:{before_first}\n");
         out.write_fmt(numbers).expect("a String takes everything");
+    }
+
+    /// The same in all playlists of a stream, those of keyframes among them (rfc8216bis section 6.2.4).
+    fn server_control(&self, out: &mut String) {
+        let config = &self.view.config;
+        let part_hold_back = Seconds(duration_nanos(config.part_hold_back()));
+        let hold_back = Seconds(duration_nanos(config.least_playlist()));
+        let boundary = Seconds(duration_nanos(config.skip_boundary()));
+        write_into(
+            out,
+            format_args!(
+                "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={part_hold_back},HOLD-BACK={hold_back},\
+                 CAN-SKIP-UNTIL={boundary},CAN-SKIP-DATERANGES=YES\n"
+            ),
+        );
+    }
+
+    /// What stands in place of the first segments in a delta update (rfc8216bis section 4.4.5.2).
+    fn skip_tag(&self, out: &mut String, skipped: usize, skip: Skip) {
+        if skipped == 0 {
+            return;
+        }
+        write_into(out, format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"));
+        if skip == Skip::DateRanges {
+            let removed = self.view.date_ranges.recently_removed();
+            write_into(out, format_args!(",RECENTLY-REMOVED-DATERANGES=\"{removed}\""));
+        }
+        out.push('\n');
     }
 
     fn segment(&self, out: &mut String, segment: &Segment, running: &mut Running, with_parts: bool) {
@@ -267,6 +282,15 @@ impl Rendering<'_> {
 impl Head {
     fn of(segment: &Segment) -> Self {
         Self { discontinuity: segment.discontinuity, init: segment.init, start_nanos: segment.start_nanos() }
+    }
+}
+
+fn version(skip: Skip, gaps: bool) -> u32 {
+    match skip {
+        Skip::DateRanges => VERSION_SKIP_DATE_RANGES,
+        Skip::Segments => VERSION_SKIP,
+        Skip::Nothing if gaps => VERSION_GAP,
+        Skip::Nothing => VERSION,
     }
 }
 

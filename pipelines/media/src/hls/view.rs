@@ -124,7 +124,7 @@ pub(super) struct RenditionView {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) rendition: Arc<RenditionView>,
-    texts: [OnceLock<Option<Resource>>; 12],
+    texts: [OnceLock<Option<Resource>>; 18],
 }
 
 impl Entry {
@@ -263,14 +263,11 @@ impl HlsView {
                 return Lookup::Later(Awaited::Playlist { rendition: name.clone(), msn, part });
             }
         }
-        let skip = if self.ended || keyframes { Skip::Nothing } else { skip };
-        let index = match keyframes {
-            true => 9 + scope as usize,
-            false => 3 * scope as usize + skip as usize,
-        };
+        let skip = if self.ended { Skip::Nothing } else { skip };
+        let index = 9 * usize::from(keyframes) + 3 * scope as usize + skip as usize;
         let found = entry.texts[index].get_or_init(|| {
             let rendering = Rendering { view: self, name, rendition, scope };
-            let text = if keyframes { rendering.keyframes() } else { rendering.media(skip) };
+            let text = if keyframes { rendering.keyframes(skip) } else { rendering.media(skip) };
             text.map(|text| self.playlist_resource(index, text))
         });
         let Some(mut found) = found.clone() else {
