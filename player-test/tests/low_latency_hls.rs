@@ -285,14 +285,18 @@ async fn a_crowd_that_waits_is_let_go_in_turn() -> Result<()> {
         all.extend(player.await??);
     }
     // After two seconds everybody is in the round. A bin is a quarter of a part.
-    let (from, to, bin) = (Duration::from_secs(2), Duration::from_secs(CROWD_SECONDS), Duration::from_millis(50));
+    let (from, to, bin) =
+        (Duration::from_secs(2), Duration::from_secs(CROWD_SECONDS), Duration::from_millis(50));
     let mut bins = vec![0_u32; ((to - from).as_millis() / bin.as_millis()) as usize];
-    for at in all.iter().filter(|at| (from..to).contains(at)) {
+    for at in all.iter().filter(|at| (from..to).contains(*at)) {
         bins[((*at - from).as_millis() / bin.as_millis()) as usize] += 1;
     }
     let mean = f64::from(bins.iter().sum::<u32>()) / bins.len() as f64;
     let peak = f64::from(bins.iter().copied().max().unwrap_or_default());
-    println!("{CROWD} players: {mean:.0} answers in 50 ms on average, {peak} at the peak: {:.2}", peak / mean);
+    println!(
+        "{CROWD} players: {mean:.0} answers in 50 ms on average, {peak} at the peak: {:.2}",
+        peak / mean
+    );
     // A crowd that is let go at once makes four times the mean: a quarter of the bins has everything.
     ensure!(peak < 3.0 * mean, "peak {peak}, mean {mean}");
     let expected = CROWD as f64 / 4.0;

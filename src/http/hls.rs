@@ -34,7 +34,7 @@ pub(super) async fn get(
     stream: &StreamName,
     rest: &str,
     visitor: &Visitor,
-    request: &Request,
+    request: &mut Request,
 ) -> Result<Reply, Problem> {
     let desk = app.registry.hls(stream).ok_or_else(|| not_on_air(stream))?;
     let player = PlayerKey::new(visitor.address(), request.header("user-agent"));

@@ -49,6 +49,21 @@ fn a_reload_waits_for_its_part_and_not_a_frame_longer() {
 }
 
 #[test]
+fn pictures_without_a_keyframe_do_not_keep_players_out_for_ever() {
+    let mut bench = Bench::usual();
+    let (picture, sound) = (h264(640, 360), aac());
+    let mut samples = 0;
+    for i in 0..240 {
+        while samples * 1024 * 30 < i * 48_000 {
+            bench.frame("audio", audio(&sound, samples * 1024));
+            samples += 1;
+        }
+        bench.frame("source", video(&picture, i * 3000, false));
+        assert_eq!(bench.events.contains(&HlsEvent::Ready), i >= 150, "at {i}: five seconds are enough");
+    }
+}
+
+#[test]
 fn a_part_behind_the_last_of_a_segment_is_the_first_of_the_next() {
     let mut bench = Bench::usual();
     bench.steady(0, 4);

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Most frames of one rendition that wait; beyond, the order is given up rather than memory.
 const MAX_WAITING: usize = 1024;
 
+/// From a rendition's first frame to its first part, at the most: the longest part.
+const FIRST_PART: Duration = Duration::from_millis(1200);
+
 /// The queues of all renditions, by the index of the rendition.
 #[derive(Debug)]
 pub(super) struct Interleave<T> {
@@ -30,6 +33,8 @@ struct Queue<T> {
     kind: TrackKind,
     /// It has had a frame.
     begun: bool,
+    /// Until when its beginning is worth waiting for.
+    beginning_ends: Mono,
     /// Frames with what belongs to them, and their place in the order in nanoseconds.
     waiting: VecDeque<(i64, Frame, T)>,
     /// Until when an empty queue holds the others back.
@@ -50,12 +55,13 @@ impl<T> Interleave<T> {
             _ => self.announce_patience,
         };
         let patience_ends = now + patience;
-        self.queues.push(Queue { kind, begun: false, waiting: VecDeque::new(), patience_ends });
+        let waiting = VecDeque::new();
+        self.queues.push(Queue { kind, begun: false, beginning_ends: patience_ends, waiting, patience_ends });
     }
 
-    /// Until when a rendition without any frame is waited for; `None` once it has begun.
-    pub(super) fn silent_until(&self, index: usize) -> Option<Mono> {
-        self.queues.get(index).filter(|queue| !queue.begun).map(|queue| queue.patience_ends)
+    /// Until when players are better not let in without this rendition, if it has nothing for them yet.
+    pub(super) fn beginning_ends(&self, index: usize) -> Option<Mono> {
+        self.queues.get(index).map(|queue| queue.beginning_ends)
     }
 
     pub(super) fn push(&mut self, index: usize, frame: Frame, with: T, now: Mono) {
@@ -64,10 +70,14 @@ impl<T> Interleave<T> {
             let sound = self.queues.iter_mut().filter(|q| q.kind == TrackKind::Audio && !q.begun);
             for queue in sound {
                 queue.patience_ends = queue.patience_ends.min(now + self.sound_patience);
+                queue.beginning_ends = queue.patience_ends;
             }
         }
         let queue = &mut self.queues[index];
-        queue.begun = true;
+        if !queue.begun {
+            queue.begun = true;
+            queue.beginning_ends = queue.beginning_ends.max(now + FIRST_PART);
+        }
         queue.patience_ends = now + self.stall_patience;
         queue.waiting.push_back((place_in_order(&frame), frame, with));
     }

@@ -418,8 +418,9 @@ impl Packager {
         match timer {
             Timer::Interleave => self.waiting.deadline(self.now),
             Timer::Announcement => {
-                let silent = (0..self.lanes.len()).filter_map(|index| self.waiting.silent_until(index));
-                silent.filter(|until| *until > self.now).min().filter(|_| !self.ended)
+                let waited_for = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.is_playable());
+                let ends = waited_for.filter_map(|(index, _)| self.waiting.beginning_ends(index));
+                ends.filter(|until| *until > self.now).min().filter(|_| !self.ended)
             }
         }
     }
@@ -632,8 +633,8 @@ impl Packager {
 
     fn is_ready(&self) -> bool {
         let waits = |(index, lane): (usize, &Lane)| {
-            let silent = self.waiting.silent_until(index);
-            !lane.is_playable() && !self.ended && silent.is_none_or(|until| until > self.now)
+            let worth_waiting = self.waiting.beginning_ends(index).is_some_and(|until| until > self.now);
+            !lane.is_playable() && !self.ended && worth_waiting
         };
         self.lanes.iter().any(Lane::is_playable) && !self.lanes.iter().enumerate().any(waits)
     }
