@@ -8,7 +8,7 @@ LISTEN ?= 127.0.0.1:8080
 ARGS ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps test-deps web build run lan check test test-pure test-players bench fmt clean
+.PHONY: help deps test-deps bench-deps web build run lan check test test-pure test-players bench fmt clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,9 @@ test-deps: ## Install what the tests need besides: browsers, players, a test run
 	@scripts/install-deps.sh --with-tests
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" command -v geckodriver >/dev/null || cargo install --locked geckodriver
+
+bench-deps: ## Install what the benches compare with
+	@scripts/install-deps.sh --with-benches
 
 web: deps ## Build the built-in pages
 	@scripts/build-web.sh
@@ -46,7 +49,7 @@ check: web ## The fast checks: format, lints, pure tests
 test: test-deps web ## Everything: format, lints, unit, integration and player tests, docs
 	scripts/test.sh
 
-bench: test-deps web ## Measure: transcode cost, time to first segment, memory, start-up
+bench: test-deps bench-deps web ## Measure: transcode cost, time to first segment, memory, start-up, HLS requests beside nginx
 	scripts/bench.sh
 
 clean: ## Remove what was built

@@ -6,3 +6,4 @@ cargo build --release --locked --workspace --bins
 target=${CARGO_TARGET_DIR:-target}
 SKYWAVE_BIN="$(realpath "$target")/release/skywave" "$target/release/serve_cost"
 "$target/release/transcode_cost" 12 3
+benches/hls_beside_nginx.sh

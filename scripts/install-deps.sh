@@ -4,6 +4,7 @@
 #
 #   scripts/install-deps.sh                 what building and running need
 #   scripts/install-deps.sh --with-tests    the same, and the browsers and players of the tests
+#   scripts/install-deps.sh --with-benches  what serving needs, and what the benches compare with
 #   scripts/install-deps.sh --check         only say what is missing (exit 1 when something is)
 #
 # Cargo and Node's packages are no business of this script: it says what to do when cargo is missing.
@@ -25,16 +26,19 @@ tests=(
     nftables iproute2 util-linux curl openssl
     coturn
 )
+benches=(wrk nginx-light)
 # The oldest Node that builds the pages (Debian 12 has 18).
 node_at_least=18
 # The oldest cargo that builds the workspace: `rust-version` of Cargo.toml.
 cargo_at_least=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' "$(dirname "$0")/../Cargo.toml")
 
 with_tests=no
+with_benches=no
 check_only=no
 for argument in "$@"; do
     case $argument in
         --with-tests) with_tests=yes ;;
+        --with-benches) with_benches=yes ;;
         --check) check_only=yes ;;
         --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "install-deps: unknown argument $argument (try --help)" >&2; exit 2 ;;
@@ -43,6 +47,7 @@ done
 
 wanted=("${build[@]}" "${run[@]}")
 [ "$with_tests" = yes ] && wanted+=("${tests[@]}")
+[ "$with_benches" = yes ] && wanted+=("${benches[@]}")
 
 # Node is often there without Debian's package (from another source): ask the command, not the package list.
 node_major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p' || true)

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the binary, and which part of it answers.
 
 mod bench;
+mod check;
 mod play;
 mod publish;
 mod token;
@@ -34,6 +35,9 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Watch a WHEP URL without a window: decode, count, measure, and say at the end what came.
     Play(Box<play::PlayArgs>),
+    /// Check what a server gives by the specification, as a stranger to it.
+    #[command(subcommand)]
+    Check(check::CheckCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -119,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Publish(args) => publish::run(*args),
         Command::Bench(command) => bench::run(command),
+        Command::Check(command) => check::run(command),
         Command::Play(args) => play::run(*args),
         Command::Config(command) => config(command),
         Command::Token(command) => token::run(&command),

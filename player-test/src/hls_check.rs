@@ -1,6 +1,6 @@
 //! The rules that every capture of a live stream must keep; each broken one becomes a line of text.
 //!
-//! A first set, by RFC 8216 and its successor (draft-pantos-hls-rfc8216bis); the full checker is a later work.
+//! What holds for finished streams and foreign ones, too; the whole of the specification for live ones is in the crate `hls-check`.
 
 use std::collections::BTreeSet;
 

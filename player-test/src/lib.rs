@@ -16,6 +16,7 @@ pub mod firefox;
 pub mod gstreamer;
 pub mod hls_check;
 pub mod hls_client;
+pub mod hls_page;
 pub mod load;
 pub mod mp4;
 pub mod network;

@@ -1,5 +1,7 @@
 //! `skywave bench`: the command line of the load tools.
 
+mod hls;
+
 use super::publish::{size_of_bits, time};
 use super::{complain, fail, say};
 use crate::app;
@@ -24,6 +26,8 @@ pub(super) enum BenchCommand {
     Whep(Box<WhepArgs>),
     /// Publish a recorded stream in a loop to any server's WHIP URL, without an encoder, and count the keyframe requests.
     Whip(WhipArgs),
+    /// Open many Low-Latency HLS players on any server's playlist, and say how evenly and how late it answers, and what it cost.
+    Hls(Box<hls::HlsArgs>),
 }
 
 #[derive(Args)]
@@ -157,6 +161,7 @@ pub(super) fn run(command: BenchCommand) -> ExitCode {
     let level = match &command {
         BenchCommand::Whep(args) => args.log.clone(),
         BenchCommand::Whip(args) => args.log.clone(),
+        BenchCommand::Hls(args) => args.log.clone(),
     };
     if let Err(words) = telemetry::init(&Log { level, format: LogFormat::Human }) {
         return fail(2, &words);
@@ -168,6 +173,7 @@ pub(super) fn run(command: BenchCommand) -> ExitCode {
     match command {
         BenchCommand::Whep(args) => runtime.block_on(watch(*args)),
         BenchCommand::Whip(args) => runtime.block_on(publish(args)),
+        BenchCommand::Hls(args) => runtime.block_on(hls::play(*args)),
     }
 }
 

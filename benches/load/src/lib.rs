@@ -1,5 +1,5 @@
-//! Load on WHEP and WHIP servers, this project's or others': many cheap viewers ([`whep`]) and a publisher without an encoder
-//! ([`whip`]). A stranger to the server: it knows a URL, and at most the process behind it.
+//! Load on WHEP, WHIP and HLS servers, this project's or others': many cheap viewers ([`whep`]) and players ([`hls`]), and a
+//! publisher without an encoder ([`whip`]). A stranger to the server: it knows a URL, and at most the process behind it.
 //!
 //! # How a viewer is made cheap
 //!
@@ -20,6 +20,7 @@ mod clip;
 mod counter;
 mod driver;
 mod endpoint;
+pub mod hls;
 mod keyframe;
 mod keying;
 mod offer;

@@ -1,0 +1,87 @@
+//! A browser as an HLS player: the bare hls.js page in low-latency mode, and the browser's own player.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+
+use crate::browser::Browser;
+use crate::contract::page;
+use crate::static_server::StaticServer;
+use crate::wait;
+
+/// How long the browser's own player may take to begin.
+const NATIVE_LIMIT: Duration = Duration::from_secs(25);
+
+/// What was shown for a while.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// Milliseconds from drawing to showing of each picture whose clock could be read.
+    pub delays: Vec<f64>,
+    /// Pictures shown.
+    pub pictures: u64,
+    /// The longest time without a new picture, milliseconds.
+    pub longest_pause_ms: f64,
+}
+
+/// What hls.js thinks of its latency.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    /// Behind the live edge, seconds, by the playlist.
+    pub latency_s: f64,
+    /// What it aims at.
+    pub target_s: Option<f64>,
+    /// It is in low-latency mode.
+    pub low_latency: bool,
+    /// Part target of the playlist; 0 without parts.
+    pub part_target_s: f64,
+}
+
+impl Browser {
+    /// Opens the bare hls.js page on a playlist, catching up at `rate` where it is behind, and waits until it plays.
+    ///
+    /// # Errors
+    /// When it does not come that far.
+    pub async fn watch_low_latency(&self, pages: &StaticServer, playlist: &str, rate: f64) -> Result<()> {
+        self.open(&format!("{}?rate={rate}&src={playlist}", pages.hls_page())).await?;
+        self.state(page::PLAYING, NATIVE_LIMIT).await
+    }
+
+    /// Watches the bare hls.js page's pictures for `length`.
+    ///
+    /// # Errors
+    /// When the page is another one.
+    pub async fn shown_for(&self, length: Duration) -> Result<Shown> {
+        let length_ms = u64::try_from(length.as_millis())?;
+        self.eval_async("return bareHls.watch(arguments[0]);", vec![length_ms.into()]).await
+    }
+
+    /// What hls.js tells of its latency.
+    ///
+    /// # Errors
+    /// When the page is another one.
+    pub async fn latency(&self) -> Result<Latency> {
+        self.eval("return bareHls.latency();", vec![]).await
+    }
+
+    /// Gives a playlist to the browser's own player and waits until it plays; false when this browser has none.
+    ///
+    /// # Errors
+    /// When it has one that fails, or does not play in time.
+    pub async fn watch_natively(&self, pages: &StaticServer, playlist: &str) -> Result<bool> {
+        self.open(&format!("{}?src={playlist}", pages.native_page())).await?;
+        wait::until("the browser's own player to play", NATIVE_LIMIT, async || {
+            let body = "return [document.body.dataset.state, document.body.dataset.error ?? ''];";
+            let (state, error): (String, String) = self.eval(body, vec![]).await?;
+            match state.as_str() {
+                "unable" => Ok(Some(Ok(false))),
+                "playing" => Ok(Some(Ok(true))),
+                "failed" => Ok(Some(Err(anyhow::anyhow!("the player failed: {error}")))),
+                other => bail!("it is {other}"),
+            }
+        })
+        .await?
+    }
+}

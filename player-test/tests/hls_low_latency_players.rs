@@ -1,0 +1,151 @@
+//! How far behind the camera low-latency HLS is, and that players of all kinds play on when the publisher returns.
+//!
+//! `SKYWAVE_GLASS_TO_GLASS_S` makes the measurement that many seconds long.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use player_test::chromium::Chromium;
+use player_test::contract::{PublishPage, Settings, TestPublish};
+use player_test::process::show;
+use player_test::publisher::Publisher;
+use player_test::server::Server;
+use player_test::static_server::StaticServer;
+use player_test::viewing::Played;
+use player_test::whep_page::quantile;
+use player_test::{ffmpeg, gstreamer, vlc};
+
+const READY: Duration = Duration::from_secs(30);
+/// At which hls.js catches up after it has begun, or stalled.
+const CATCH_UP: f64 = 1.5;
+/// Until the player is where it wants to be.
+const SETTLES: Duration = Duration::from_secs(6);
+
+fn length(usual_s: u64) -> Result<Duration> {
+    let seconds = match std::env::var("SKYWAVE_GLASS_TO_GLASS_S") {
+        Ok(text) => text.parse().context("SKYWAVE_GLASS_TO_GLASS_S is a number of seconds")?,
+        Err(_) => usual_s,
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Two threads for each core that do nothing but work, for a second: the whole machine is busy.
+fn starve() -> thread::JoinHandle<()> {
+    thread::spawn(|| {
+        let until = Instant::now() + Duration::from_secs(1);
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let busy = |_| {
+            thread::spawn(move || {
+                while Instant::now() < until {
+                    std::hint::spin_loop()
+                }
+            })
+        };
+        let all: Vec<_> = (0..cores * 2).map(busy).collect();
+        for one in all {
+            // A thread that only spins does not panic.
+            let _ended = one.join();
+        }
+    })
+}
+
+#[tokio::test]
+async fn from_canvas_to_eye_through_hls_js_takes_about_a_second() -> Result<()> {
+    let server = Server::start().await?;
+    let pages = StaticServer::start(None).await?;
+    let publisher = Chromium::start("ll-clock-publisher").await?;
+    let page = PublishPage { source: "canvas", video: "vp8", audio: true, resolution: "360p", fps: 30 };
+    publisher.publish(&server.urls, "ll-clock", &page).await?;
+    server.hls_ready("ll-clock", 1, READY).await?;
+    let viewer = Chromium::start("ll-clock-viewer").await?;
+    viewer.watch_low_latency(&pages, &server.urls.hls("ll-clock"), CATCH_UP).await?;
+    viewer.shown_for(SETTLES).await?;
+    viewer.monitor().await?;
+    let latency = viewer.latency().await?;
+    show(&format!("{latency:?}"));
+    ensure!(latency.low_latency && latency.part_target_s > 0.0, "hls.js found no low latency: {latency:?}");
+
+    let length = length(30)?;
+    let shown = viewer.shown_for(length).await?;
+    let (median, most) = (quantile(&shown.delays, 0.5)?, quantile(&shown.delays, 0.95)?);
+    let stalls = viewer.watching().await?.stalls;
+    show(&format!(
+        "from canvas to eye in {length:?}: median {median} ms, 95 % within {most} ms, of {} clocks read; {} pictures, longest pause {:.0} ms, {stalls} stalls",
+        shown.delays.len(),
+        shown.pictures,
+        shown.longest_pause_ms
+    ));
+    viewer.screenshot("ll-clock").await?;
+
+    // One second in which nobody gets the processor.
+    let starving = tokio::spawn(async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        starve()
+    });
+    let starved = viewer.shown_for(Duration::from_secs(8)).await?;
+    starving.await?.join().ok().context("the busy threads ended")?;
+    let again = viewer.shown_for(Duration::from_secs(4)).await?;
+    show(&format!(
+        "with a second of starvation: longest pause {:.0} ms; after it {} pictures in 4 s",
+        starved.longest_pause_ms, again.pictures
+    ));
+
+    assert_eq!(stalls, 0, "playback stalled: {shown:?}");
+    assert!(shown.delays.len() as u64 > length.as_secs() * 10, "too few clocks: {}", shown.delays.len());
+    // The goal is 1.0 s on a quiet machine; two browsers, a decoder and an encoder share two cores here.
+    assert!(most <= 1500.0, "95 % within {most} ms");
+    assert!(starved.longest_pause_ms <= 2000.0, "{} ms without a picture", starved.longest_pause_ms);
+    assert!(again.pictures >= 60, "it does not go on: {} pictures in 4 s", again.pictures);
+    viewer.close().await?;
+    publisher.close().await
+}
+
+#[tokio::test]
+async fn the_browsers_own_player_plays_it_where_it_has_one() -> Result<()> {
+    let server = Server::start().await?;
+    let pages = StaticServer::start(None).await?;
+    let mut publisher = Publisher::start(&server.urls.whip("native"), &TestPublish::default())?;
+    server.hls_ready("native", 2, READY).await?;
+    let viewer = Chromium::start("native").await?;
+    if viewer.watch_natively(&pages, &server.urls.hls("native")).await? {
+        player_test::viewing::browser_plays_on(&viewer, 5, Some(30), false).await?;
+        show("this Chromium plays HLS by itself");
+    } else {
+        show("this Chromium has no HLS player of its own");
+    }
+    viewer.close().await?;
+    publisher.stop().await
+}
+
+/// Old players see an ordinary live playlist at the same URL; each plays through the break.
+#[tokio::test]
+async fn vlc_ffmpeg_and_gstreamer_play_on_when_the_publisher_returns() -> Result<()> {
+    let settings = Settings { grace_ms: 20_000, silence_timeout_ms: 2000, ..Settings::default() };
+    let server = Server::start_with(&settings).await?;
+    let whip = server.urls.whip("returning");
+    let mut publisher = Publisher::start(&whip, &TestPublish::default())?;
+    server.hls_ready("returning", 3, READY).await?;
+    let url = server.urls.hls("returning");
+    // 25 s of media: some of before the break, which comes after 8 s, and most of after it.
+    let wanted = Played { pictures: 25 * 25, sounds: 25 * 15 };
+    let limit = Duration::from_secs(75);
+    let breaks = async {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        publisher.vanish().await?;
+        Publisher::start(&whip, &TestPublish::default())
+    };
+    let (vlc, playbin, decoded, again) = tokio::join!(
+        vlc::play(&url, wanted, limit),
+        gstreamer::play(&url, wanted, limit),
+        ffmpeg::decode(&url, 25),
+        breaks
+    );
+    let mut again = again?;
+    show(&format!("VLC {vlc:?}; playbin {playbin:?}; ffmpeg {decoded:?}"));
+    vlc.context("VLC")?;
+    playbin.context("playbin")?;
+    // ffmpeg's own clock jumps with the stream's; what counts is that it decoded pictures of both sides without a word of complaint.
+    ensure!(decoded.context("ffmpeg")?.pictures >= 25 * 20, "ffmpeg saw too little");
+    again.stop().await
+}
