@@ -44,7 +44,8 @@ pub(super) fn get(
     }
 }
 
-fn for_visitor(mut resource: Resource, visitor: &Visitor, request: &Request) -> Reply {
+/// The resource as this visitor gets it: with its key carried on, and out of shared caches.
+pub(super) fn for_visitor(mut resource: Resource, visitor: &Visitor, request: &Request) -> Reply {
     if let (Some(query), true) = (visitor.carried_query(), is_playlist(&resource)) {
         resource.body = carry::add_query(&resource.body, &query);
     }

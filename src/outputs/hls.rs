@@ -24,6 +24,7 @@ pub(crate) struct HlsOutput {
     view: watch::Sender<Arc<HlsView>>,
     renditions: Vec<(TrackKind, RenditionName)>,
     changed_at: Mono,
+    ready: bool,
 }
 
 impl HlsOutput {
@@ -31,13 +32,14 @@ impl HlsOutput {
     pub(crate) fn new(config: &config::Hls, take: TakeId, epoch_wall: UnixTime) -> Self {
         let packager = Packager::new(hls_config(config), take, epoch_wall);
         let (view, _) = watch::channel(packager.view());
-        Self { packager, view, renditions: Vec::new(), changed_at: Mono::default() }
+        Self { packager, view, renditions: Vec::new(), changed_at: Mono::default(), ready: false }
     }
 
     /// A new take under the same URLs.
     pub(crate) fn restart(&mut self, config: &config::Hls, take: TakeId, epoch_wall: UnixTime) {
         self.packager = Packager::new(hls_config(config), take, epoch_wall);
         self.renditions.clear();
+        self.ready = false;
     }
 
     /// Where HTTP reads the newest window.
@@ -45,16 +47,31 @@ impl HlsOutput {
         self.view.subscribe()
     }
 
-    /// Says that frames of this lane will come.
-    pub(crate) fn expect(&mut self, kind: TrackKind, now: Mono) {
-        if !self.expects(kind) {
-            let name = rendition(kind);
+    /// The name of the audio rendition.
+    pub(crate) fn audio() -> RenditionName {
+        RenditionName::new("audio").expect("a lower-case word")
+    }
+
+    /// Says that frames of this rendition will come.
+    pub(crate) fn expect(&mut self, kind: TrackKind, name: &RenditionName, now: Mono) {
+        if !self.renditions.iter().any(|(_, one)| one == name) {
+            let name = name.clone();
             if let Err(error) = self.packager.add_rendition(name.clone(), kind, now) {
                 tracing::error!(rendition = %name, %error, "HLS refuses a rendition");
                 return;
             }
             self.renditions.push((kind, name));
         }
+    }
+
+    /// Says that no frames of this rendition will come for a while: the others do not wait for it, and new players are not told of it.
+    pub(crate) fn pause(&mut self, name: &RenditionName, now: Mono) {
+        self.packager.handle_pause(name, now);
+    }
+
+    /// Whether players have been let in.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// Whether this lane has a rendition.
@@ -67,10 +84,16 @@ impl HlsOutput {
         self.renditions.iter().map(|(kind, name)| (*kind, name))
     }
 
-    /// Takes one H.264 or AAC frame. The error says why it cannot be packaged.
-    pub(crate) fn handle_frame(&mut self, frame: Frame, now: Mono) -> Result<(), HlsError> {
+    /// Takes one H.264 or AAC frame of a rendition, expected or not. The error says why it cannot be packaged.
+    pub(crate) fn handle_frame(
+        &mut self,
+        rendition: &RenditionName,
+        frame: Frame,
+        now: Mono,
+    ) -> Result<(), HlsError> {
         self.changed_at = now;
-        self.packager.handle_frame(&rendition(frame.kind()), frame, now)
+        self.expect(frame.kind(), rendition, now);
+        self.packager.handle_frame(rendition, frame, now)
     }
 
     /// What follows does not continue what was: another publisher, or a hole.
@@ -96,7 +119,10 @@ impl HlsOutput {
         let mut news = News::default();
         while let Some(event) = self.packager.poll_event() {
             match event {
-                HlsEvent::Ready => news.ready_at = Some(self.changed_at),
+                HlsEvent::Ready => {
+                    self.ready = true;
+                    news.ready_at = Some(self.changed_at);
+                }
                 HlsEvent::KeyframeWanted { .. } => news.keyframe_wanted = true,
                 _ => {}
             }
@@ -109,15 +135,6 @@ impl HlsOutput {
         });
         news
     }
-}
-
-/// The video of a stream's own size is called `source`, whether it was passed through or had to be encoded.
-fn rendition(kind: TrackKind) -> RenditionName {
-    let name = match kind {
-        TrackKind::Video => "source",
-        TrackKind::Audio => "audio",
-    };
-    RenditionName::new(name).expect("both are lower-case words")
 }
 
 /// How long the first playlist waits for a lane that the publisher has announced. hls.js reads the multivariant playlist

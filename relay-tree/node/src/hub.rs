@@ -41,6 +41,8 @@ pub(crate) struct Broadcast {
     home: AtomicUsize,
     /// Viewers that are connected.
     viewers: AtomicUsize,
+    /// Viewers that can decode nothing that is published, only the rendition.
+    needing: AtomicUsize,
     /// Viewers' sessions, connected or on their way.
     places: AtomicUsize,
     next_source: AtomicU32,
@@ -144,6 +146,7 @@ impl Broadcast {
             publisher: AtomicU64::new(0),
             home: AtomicUsize::new(0),
             viewers: AtomicUsize::new(0),
+            needing: AtomicUsize::new(0),
             places: AtomicUsize::new(0),
             next_source: AtomicU32::new(1),
             described: Mutex::default(),
@@ -233,6 +236,15 @@ impl Broadcast {
         }
     }
 
+    /// A viewer needs the rendition, or one that did needs it no more.
+    pub(crate) fn count_need(&self, needs: bool) {
+        if needs {
+            self.needing.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.needing.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     /// Notes how much a source sends; the home thread says so now and then, and when a source is new.
     pub(crate) fn describe(&self, info: &Arc<SourceInfo>, bitrate_bps: u64, last: Instant) {
         let mut described = lock(&self.described);
@@ -277,6 +289,7 @@ impl Broadcast {
         BroadcastInfo {
             published: self.publisher.load(Ordering::Acquire) != 0,
             viewers: self.viewers.load(Ordering::Acquire),
+            rendition_viewers: self.needing.load(Ordering::Acquire),
             layers,
             audio: described.audio,
         }

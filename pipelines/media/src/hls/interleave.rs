@@ -41,6 +41,11 @@ impl<T> Interleave<T> {
         self.queues.push(Queue { waiting: VecDeque::new(), patience_ends });
     }
 
+    /// Nothing more comes of this rendition for now: it holds nobody back.
+    pub(super) fn give_up(&mut self, index: usize, now: Mono) {
+        self.queues[index].patience_ends = now;
+    }
+
     pub(super) fn push(&mut self, index: usize, frame: Frame, with: T, now: Mono) {
         let queue = &mut self.queues[index];
         queue.patience_ends = now + self.stall_patience;

@@ -249,9 +249,25 @@ impl Packager {
         let found = self.lanes.iter().position(|lane| lane.name == *rendition);
         let index = found.ok_or_else(|| HlsError::UnknownRendition(rendition.clone()))?;
         let header = self.header_of(index, &frame)?;
+        self.lanes[index].dirty |= self.lanes[index].paused;
+        self.lanes[index].paused = false;
         self.waiting.push(index, frame, header, now);
         self.advance(now);
         Ok(())
+    }
+
+    /// No more frames of this rendition will come for a while: the others do not wait for it, and players who come are not told of
+    /// it. Its next frame takes it back in. Meanwhile its playlist goes on with gaps. An unknown name changes nothing.
+    pub fn handle_pause(&mut self, rendition: &RenditionName, now: Mono) {
+        self.now = now;
+        let Some(index) = self.lanes.iter().position(|lane| lane.name == *rendition) else { return };
+        if !self.ended && !self.lanes[index].paused {
+            self.lanes[index].paused = true;
+            self.lanes[index].dirty = true;
+            self.announced_until[index] = now;
+            self.waiting.give_up(index, now);
+            self.advance(now);
+        }
     }
 
     /// The publisher or its codec changed: every rendition's next segment is marked as a discontinuity. What was begun is
@@ -500,7 +516,7 @@ impl Packager {
     fn is_ready(&self) -> bool {
         let playable = |lane: &Lane| lane.segments.iter().any(|s| !s.gap);
         let waits = |(lane, until): (&Lane, &Mono)| {
-            !playable(lane) && !self.ended && (lane.header.is_some() || *until > self.now)
+            !playable(lane) && !self.ended && !lane.paused && (lane.header.is_some() || *until > self.now)
         };
         self.lanes.iter().any(playable) && !self.lanes.iter().zip(&self.announced_until).any(waits)
     }
@@ -535,7 +551,7 @@ impl Packager {
             view.renditions.insert(lane.name.clone(), Arc::new(rendition));
         }
         if self.ready || self.is_ready() {
-            let playable = self.lanes.iter().filter(|lane| lane.segments.iter().any(|s| !s.gap));
+            let playable = self.lanes.iter().filter(|lane| !lane.paused && lane.segments.iter().any(|s| !s.gap));
             if let Some(text) = multivariant::render(playable).filter(|text| *text != self.multivariant_text)
             {
                 self.revision += 1;
