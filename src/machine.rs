@@ -80,7 +80,9 @@ impl State {
         if !due {
             return;
         }
-        let Some(times) = std::fs::read_to_string("/proc/stat").ok().as_deref().and_then(cpu_times) else { return };
+        let Some(times) = std::fs::read_to_string("/proc/stat").ok().as_deref().and_then(cpu_times) else {
+            return;
+        };
         if let Some((_, before)) = self.sampled.replace((now, times)) {
             let (busy, all) = (times.busy.saturating_sub(before.busy), times.all.saturating_sub(before.all));
             let share = busy as f64 / all.max(1) as f64;

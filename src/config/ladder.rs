@@ -78,7 +78,8 @@ impl Config {
         }
         let thumbnail = self.hls.thumbnail_ms;
         if thumbnail != 0 && !(500..=600_000).contains(&thumbnail) {
-            problems.push(format!("hls.thumbnail_ms = {thumbnail} must be 0 (none) or between 500 and 600000"));
+            problems
+                .push(format!("hls.thumbnail_ms = {thumbnail} must be 0 (none) or between 500 and 600000"));
         }
         problems.extend(self.slate_problem());
         problems

@@ -20,7 +20,8 @@ pub(super) fn get(
         return Err(not_on_air(stream));
     }
     let Some(thumbnail) = app.registry.thumbnail(stream) else {
-        let problem = Problem::new(404, "No thumbnail", format!("{stream} has no picture yet, or makes no thumbnails"));
+        let problem =
+            Problem::new(404, "No thumbnail", format!("{stream} has no picture yet, or makes no thumbnails"));
         return Err(problem.with_header("retry-after", "5"));
     };
     Ok(hls::for_visitor((*thumbnail).clone(), visitor, request))

@@ -153,7 +153,8 @@ impl Stream {
                 "the ladder is cut: the machine has no room for more"
             );
         }
-        let gone: Vec<_> = self.ladder.cut().iter().filter_map(|made| self.ladder.name(made.id)).cloned().collect();
+        let gone: Vec<_> =
+            self.ladder.cut().iter().filter_map(|made| self.ladder.name(made.id)).cloned().collect();
         for name in gone {
             self.hls.pause(&name, now);
         }
@@ -167,9 +168,8 @@ mod tests {
     use crate::config::RungText;
 
     fn ladder(config: &mut Config) -> Ladder {
-        config.transcode.ladder = ["480p", "240p", "720p"]
-            .map(|rung| RungText::try_from(rung.to_owned()).unwrap())
-            .to_vec();
+        config.transcode.ladder =
+            ["480p", "240p", "720p"].map(|rung| RungText::try_from(rung.to_owned()).unwrap()).to_vec();
         Ladder::new(config, 1)
     }
 

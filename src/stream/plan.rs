@@ -176,7 +176,10 @@ mod tests {
         assert!(resume.is_behind(MediaTime::from_90k(90_000 * 60), Duration::from_secs(10)));
         assert!(!resume.is_behind(MediaTime::from_90k(90_000 * 54), Duration::from_secs(10)));
         resume.keep_video(|id| id != OutputId(1));
-        assert!(!resume.is_behind(MediaTime::from_90k(90_000 * 60), Duration::from_secs(10)), "cut, not late");
+        assert!(
+            !resume.is_behind(MediaTime::from_90k(90_000 * 60), Duration::from_secs(10)),
+            "cut, not late"
+        );
     }
 
     #[test]

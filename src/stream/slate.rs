@@ -37,7 +37,8 @@ impl Stream {
             Some(VideoPlan::Passthrough) => self.source_size,
             None => None,
         };
-        self.plan = size.map(|(width, height)| VideoPlan::Transcode { width: width & !1, height: height & !1 });
+        self.plan =
+            size.map(|(width, height)| VideoPlan::Transcode { width: width & !1, height: height & !1 });
         self.plan_ladder(now);
         let position = self.position(now);
         self.resume = Resume::default();

@@ -1,13 +1,13 @@
 //! One life of a worker process, from its start to its exit: the socket, the log lines, the watchdog.
 
+use bytes::Bytes;
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::name::StreamName;
+use skywave_media::time::MediaTime;
 use skywave_media::worker_proto::{
     FrameReceiver, FrameSender, FromWorker, MessageReader, OutputId, ToWorker, WorkerCounters, encode,
 };
-use skywave_media::time::MediaTime;
-use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;

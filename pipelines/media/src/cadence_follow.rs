@@ -106,9 +106,7 @@ impl<P> VideoFollow<P> {
             self.lose_first();
         }
         let frame = match self.coming.front() {
-            Some(first) if (first.pts.as_nanos() - nanos).abs() <= SAME_TIME_NANOS => {
-                self.coming.pop_front()
-            }
+            Some(first) if (first.pts.as_nanos() - nanos).abs() <= SAME_TIME_NANOS => self.coming.pop_front(),
             _ => None,
         };
         let Some(frame) = frame else {
@@ -120,7 +118,8 @@ impl<P> VideoFollow<P> {
             self.counters.dropped += 1;
             return;
         }
-        if self.config.resume_at.is_some_and(|at| frame.pts < at) || self.last.is_some_and(|l| frame.pts <= l) {
+        if self.config.resume_at.is_some_and(|at| frame.pts < at) || self.last.is_some_and(|l| frame.pts <= l)
+        {
             self.keyframe_due |= frame.keyframe;
             self.counters.dropped += 1;
             return;

@@ -205,7 +205,8 @@ impl VideoLane {
             if !self.outputs.is_empty() {
                 self.pacer.handle_picture(pts, picture, now);
             } else if let Some(thumbnails) = &mut self.thumbnails {
-                let fault = thumbnails.handle_picture(pts, &picture, self.pin, decoder.colorimetry(), &self.waker);
+                let fault =
+                    thumbnails.handle_picture(pts, &picture, self.pin, decoder.colorimetry(), &self.waker);
                 self.faults.extend(fault.err());
             }
         }
@@ -227,7 +228,9 @@ impl VideoLane {
             if self.outputs.iter().any(Output::is_busy) {
                 return Ok(());
             }
-            let Some(Paced { pts, duration, keyframe, picture }) = self.pacer.poll_picture() else { return Ok(()) };
+            let Some(Paced { pts, duration, keyframe, picture }) = self.pacer.poll_picture() else {
+                return Ok(());
+            };
             let pin = self.pin;
             let picture = picture
                 .unwrap_or_else(|| self.black.get_or_insert_with(|| slate::plain(pin, slate::BLACK)).clone());

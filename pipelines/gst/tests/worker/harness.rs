@@ -1,14 +1,14 @@
 //! A worker at the other end of a socket, as the server has it.
 
+use bytes::Bytes;
 use skywave_gst::worker::{WorkerError, serve};
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::time::{MediaTime, Mono};
 use skywave_media::worker_proto::{
-    AudioOut, Encoder, FrameReceiver, FrameSender, FromWorker, MessageReader, OutputId, Pace, ToWorker, VideoOut,
-    WorkerConfig, WorkerCounters, encode,
+    AudioOut, Encoder, FrameReceiver, FrameSender, FromWorker, MessageReader, OutputId, Pace, ToWorker,
+    VideoOut, WorkerConfig, WorkerCounters, encode,
 };
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -160,7 +160,9 @@ fn a_restarted_worker_goes_on_with_each_rendition_at_its_own_tick() {
     }
     let mut worker = Worker::start(config);
     worker.feed_video(&source::video(Codec::Vp8, 640, 360, 30, 10, ms(10_200)), 0);
-    worker.read_until(|w| renditions(w).iter().all(|frames| frames.last().is_some_and(|f| f.pts >= ms(10_500))));
+    worker.read_until(|w| {
+        renditions(w).iter().all(|frames| frames.last().is_some_and(|f| f.pts >= ms(10_500)))
+    });
     let firsts: Vec<_> = renditions(&worker).iter().map(|frames| frames[0].pts).collect();
     assert_eq!(firsts, [ms(10_000), ms(9_800), ms(9_900)]);
     for (frames, id) in renditions(&worker).into_iter().zip(0..) {

@@ -551,7 +551,8 @@ impl Packager {
             view.renditions.insert(lane.name.clone(), Arc::new(rendition));
         }
         if self.ready || self.is_ready() {
-            let playable = self.lanes.iter().filter(|lane| !lane.paused && lane.segments.iter().any(|s| !s.gap));
+            let playable =
+                self.lanes.iter().filter(|lane| !lane.paused && lane.segments.iter().any(|s| !s.gap));
             if let Some(text) = multivariant::render(playable).filter(|text| *text != self.multivariant_text)
             {
                 self.revision += 1;

@@ -36,11 +36,7 @@ pub(super) struct VideoDecoder {
 }
 
 impl VideoDecoder {
-    pub(super) fn start(
-        format: &Arc<Format>,
-        size: Size,
-        waker: &Waker,
-    ) -> Result<Self, TranscodeError> {
+    pub(super) fn start(format: &Arc<Format>, size: Size, waker: &Waker) -> Result<Self, TranscodeError> {
         let codec = format.codec();
         let decoder = element_for(codec).ok_or(TranscodeError::NoDecoder(codec))?;
         debug_assert_eq!(codec.kind(), TrackKind::Video);

@@ -4,7 +4,6 @@ use super::Size;
 use super::encoder::raw_caps;
 use crate::transcode::engine::{Engine, Waker};
 use bytes::Bytes;
-use gst::prelude::*;
 use gstreamer as gst;
 use skywave_media::time::MediaTime;
 use skywave_media::worker_proto::ThumbnailOut;
@@ -45,7 +44,8 @@ impl Thumbnails {
         colorimetry: Option<&str>,
         waker: &Waker,
     ) -> Result<(), String> {
-        let interval = MediaTime::from_nanos(i64::try_from(self.out.interval.as_nanos()).unwrap_or(i64::MAX / 4));
+        let interval =
+            MediaTime::from_nanos(i64::try_from(self.out.interval.as_nanos()).unwrap_or(i64::MAX / 4));
         // A time far before the next one belongs to another timeline.
         if self.next.is_some_and(|next| pts < next && pts > next - interval - interval) {
             return Ok(());
