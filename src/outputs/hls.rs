@@ -1,8 +1,9 @@
 //! The HLS output of one stream: frames go into the packager, snapshots of its window come out for HTTP.
 
 use crate::config;
-use skywave_media::codec::TrackKind;
+use skywave_media::codec::{Codec, Format, TrackKind};
 use skywave_media::frame::Frame;
+use skywave_media::h264::with_parameter_sets;
 use skywave_media::hls::{HlsConfig, HlsError, HlsEvent, HlsView, Packager, RenditionName, TakeId};
 use skywave_media::time::{Mono, UnixTime};
 use std::sync::Arc;
@@ -93,6 +94,7 @@ impl HlsOutput {
     ) -> Result<(), HlsError> {
         self.changed_at = now;
         self.expect(frame.kind(), rendition, now);
+        let frame = with_parameter_sets_in_band(frame);
         self.packager.handle_frame(rendition, frame, now)
     }
 
@@ -135,6 +137,17 @@ impl HlsOutput {
         });
         news
     }
+}
+
+/// Keyframes carry their parameter sets, for players that read the first initialisation segment only.
+fn with_parameter_sets_in_band(mut frame: Frame) -> Frame {
+    if let (Format::Video(video), true) = (&*frame.format, frame.keyframe)
+        && video.codec == Codec::H264
+        && let Ok(data) = with_parameter_sets(&video.config, &frame.data)
+    {
+        frame.data = data;
+    }
+    frame
 }
 
 /// How long the first playlist waits for a lane that the publisher has announced. hls.js reads the multivariant playlist
