@@ -38,13 +38,21 @@ fn assert_aligned(capture: &Capture) -> Result<()> {
     let first = begins(videos[0]);
     for other in &videos[1..] {
         let name = other.rendition.url.path();
-        let common = begins(other).into_iter().filter(|(sequence, _)| first.iter().any(|(s, _)| s == sequence));
+        let common =
+            begins(other).into_iter().filter(|(sequence, _)| first.iter().any(|(s, _)| s == sequence));
         for (sequence, begin) in common {
             let wanted = first.iter().find(|(s, _)| *s == sequence).context("just seen")?.1;
-            ensure!(begin.abs_diff(wanted) <= 1, "{name}: segment {sequence} begins at {begin}, not {wanted} ms");
+            ensure!(
+                begin.abs_diff(wanted) <= 1,
+                "{name}: segment {sequence} begins at {begin}, not {wanted} ms"
+            );
         }
         for (one, another) in videos[0].segments.iter().zip(&other.segments).skip(1) {
-            ensure!(one.span.samples == another.span.samples, "{name}: segment {} has other frames", one.sequence);
+            ensure!(
+                one.span.samples == another.span.samples,
+                "{name}: segment {} has other frames",
+                one.sequence
+            );
         }
     }
     Ok(())
@@ -66,8 +74,13 @@ async fn encoded_renditions_are_cut_alike_and_each_plays_in_every_player() -> Re
     let mut publisher = Publisher::start(&server.urls.whip("ladder"), &camera("vp8"))?;
     server.hls_ready("ladder", 2, ON_AIR).await?;
     let capture = hls_client::capture(&server.http, &server.urls.hls("ladder"), 10.0).await?;
-    let sizes: Vec<_> =
-        capture.multivariant.variants.iter().filter_map(|one| one.resolution).map(|r| (r.width, r.height)).collect();
+    let sizes: Vec<_> = capture
+        .multivariant
+        .variants
+        .iter()
+        .filter_map(|one| one.resolution)
+        .map(|r| (r.width, r.height))
+        .collect();
     assert_eq!(sizes, [(640, 360), (426, 240), (214, 120)]);
     assert_eq!(hls_check::faults(&capture), Vec::<String>::new());
     assert_aligned(&capture)?;
@@ -75,8 +88,10 @@ async fn encoded_renditions_are_cut_alike_and_each_plays_in_every_player() -> Re
     let wanted = Played::seconds(5, Some(30), false);
     for rendition in ["source", "240p", "120p"] {
         let url = server.urls.rendition("ladder", rendition);
-        let (vlc, playbin) =
-            tokio::try_join!(vlc::play(&url, wanted, FIVE_SECONDS), gstreamer::play(&url, wanted, FIVE_SECONDS))?;
+        let (vlc, playbin) = tokio::try_join!(
+            vlc::play(&url, wanted, FIVE_SECONDS),
+            gstreamer::play(&url, wanted, FIVE_SECONDS)
+        )?;
         show(&format!("{rendition}: VLC {vlc:?}, playbin {playbin:?}"));
     }
     publisher.stop().await
@@ -110,7 +125,9 @@ async fn hls_js_changes_the_level_without_a_stall() -> Result<()> {
         // hls.js sorts levels by their bitrate: 240p is the first.
         for (level, width) in [(0, 426), (1, 640), (0, 426), (1, 640)] {
             browser.monitor().await?;
-            browser.eval::<u32>("hls.nextLevel = arguments[0]; return hls.levels.length;", vec![level.into()]).await?;
+            browser
+                .eval::<u32>("hls.nextLevel = arguments[0]; return hls.levels.length;", vec![level.into()])
+                .await?;
             wait::until(&format!("level {level} to be shown"), Duration::from_secs(20), async || {
                 let watching = browser.watching().await?;
                 Ok((watching.width == width).then_some(()))

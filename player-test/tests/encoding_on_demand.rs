@@ -18,14 +18,18 @@ fn is_encoding(info: &StreamInfo) -> bool {
 
 async fn asleep(server: &Server, stream: &str) -> Result<()> {
     let limit = Duration::from_secs(15);
-    server.stream_is(stream, "asleep", limit, |info| info.state == "live" && !is_encoding(info)).await.map(drop)
+    server
+        .stream_is(stream, "asleep", limit, |info| info.state == "live" && !is_encoding(info))
+        .await
+        .map(drop)
 }
 
 #[tokio::test]
 async fn the_first_request_for_the_playlist_wakes_the_stream_and_is_answered_with_it() -> Result<()> {
     let server = Server::start_set(&Settings::default(), &key::on_demand(3000)).await?;
     for video in ["vp8", "h264"] {
-        let mut publisher = Publisher::start(&server.urls.whip(video), &TestPublish { video, ..TestPublish::default() })?;
+        let mut publisher =
+            Publisher::start(&server.urls.whip(video), &TestPublish { video, ..TestPublish::default() })?;
         server.stream_is(video, "on air", ON_AIR, |info| info.state == "live").await?;
         asleep(&server, video).await?;
         for round in 0..2 {

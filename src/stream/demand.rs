@@ -62,6 +62,7 @@ impl Stream {
         tracing::info!(stream = %self.name, "nobody watches: encoding stops");
         self.set_idle(true);
         self.worker.stop();
+        self.thumbnail.clear();
         self.begin_window();
         self.plan_ladder(now);
     }

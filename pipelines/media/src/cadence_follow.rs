@@ -19,8 +19,12 @@ const MAX_WAITING: usize = 6;
 /// Times of a picture and of its frame may differ by so much: decoders count nanoseconds, sources ticks.
 const SAME_TIME_NANOS: i64 = 50_000;
 
-/// Frames this much nearer to each other than the frame rate allows are still let through: sources jitter.
+/// A source whose frames are this much nearer to each other than the frame rate allows, on average, is still followed frame by
+/// frame; of a faster one, frames are left out.
 const RATE_SLACK_PERCENT: i64 = 20;
+
+/// The average distance of frames is taken over about so many: cameras jitter.
+const AVERAGE_OVER: i64 = 16;
 
 /// What a [`VideoFollow`] makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,10 @@ pub struct VideoFollow<P> {
     /// A keyframe of the source was lost on the way: the next picture stands in for it. Also before the first.
     keyframe_due: bool,
     last: Option<MediaTime>,
+    /// The newest frame that was decoded, let through or not.
+    seen: Option<MediaTime>,
+    /// Mean distance of the source's frames, in nanoseconds.
+    distance_ns: Option<i64>,
     counters: FollowCounters,
 }
 
@@ -86,6 +94,8 @@ impl<P> VideoFollow<P> {
             waiting: VecDeque::new(),
             keyframe_due: true,
             last: None,
+            seen: None,
+            distance_ns: None,
             counters: FollowCounters::default(),
         }
     }
@@ -113,6 +123,7 @@ impl<P> VideoFollow<P> {
             self.counters.dropped += 1;
             return;
         };
+        self.measure(frame.pts);
         let keyframe = frame.keyframe || self.keyframe_due;
         if !keyframe && self.is_too_soon(frame.pts) {
             self.counters.dropped += 1;
@@ -126,7 +137,7 @@ impl<P> VideoFollow<P> {
         }
         self.keyframe_due = false;
         self.last = Some(frame.pts);
-        let duration = frame.duration.filter(|d| !self.is_faster(*d));
+        let duration = frame.duration.filter(|_| !self.is_source_faster());
         self.waiting.push_back(Followed { pts: frame.pts, duration, keyframe, picture });
         if self.waiting.len() > MAX_WAITING {
             self.give_up_oldest();
@@ -164,14 +175,27 @@ impl<P> VideoFollow<P> {
         }
     }
 
-    fn is_too_soon(&self, pts: MediaTime) -> bool {
-        self.last.is_some_and(|last| self.is_faster(pts - last))
+    /// Follows the source's frame rate.
+    fn measure(&mut self, pts: MediaTime) {
+        if let Some(seen) = self.seen.replace(pts) {
+            let distance = (pts - seen).as_nanos().clamp(0, 1_000_000_000);
+            let mean = self.distance_ns.unwrap_or(distance);
+            self.distance_ns = Some(mean + (distance - mean) / AVERAGE_OVER);
+        }
     }
 
-    /// Whether frames at this distance are more than the frame rate allows.
-    fn is_faster(&self, distance: MediaTime) -> bool {
-        let least = 1_000_000_000 / i64::from(self.config.max_fps);
-        distance.as_nanos() < least * (100 - RATE_SLACK_PERCENT) / 100
+    fn is_too_soon(&self, pts: MediaTime) -> bool {
+        self.is_source_faster() && self.last.is_some_and(|last| (pts - last).as_nanos() < self.least_ns())
+    }
+
+    /// Whether the source has more frames than are wanted.
+    fn is_source_faster(&self) -> bool {
+        self.distance_ns.is_some_and(|distance| distance < self.least_ns())
+    }
+
+    /// Frames nearer to each other than this are too many, in nanoseconds.
+    fn least_ns(&self) -> i64 {
+        1_000_000_000 / i64::from(self.config.max_fps) * (100 - RATE_SLACK_PERCENT) / 100
     }
 }
 
@@ -206,6 +230,12 @@ mod tests {
     fn every_frame_and_every_keyframe_of_the_source_is_one_of_the_renditions() {
         let frames = [(0, true), (33, false), (70, false), (100, true), (140, false)];
         assert_eq!(encoded(&mut follow(30), &frames), frames);
+    }
+
+    #[test]
+    fn a_camera_that_jitters_loses_no_frame() {
+        let frames: Vec<_> = (0..300).map(|i| (i * 33 + i * i * 7 % 25, i % 60 == 0)).collect();
+        assert_eq!(encoded(&mut follow(30), &frames).len(), 300);
     }
 
     #[test]

@@ -78,6 +78,37 @@ fn sound_alone_is_a_stream() {
 }
 
 #[test]
+fn a_rendition_that_pauses_holds_nobody_back_is_not_told_of_and_is_taken_back_in_by_its_next_frame() {
+    let mut bench = Bench::new(HlsConfig::default());
+    bench.add("source", TrackKind::Video);
+    bench.add("480p", TrackKind::Video);
+    let (large, small) = (h264(1280, 720), h264(854, 480));
+    let mut both = |bench: &mut Bench, from: i64, to: i64, with_small: bool| {
+        for i in from * 30..to * 30 {
+            bench.frame("source", video(&large, i * 3000, i % 60 == 0));
+            if with_small {
+                bench.frame("480p", video(&small, i * 3000, i % 60 == 0));
+            }
+        }
+    };
+    both(&mut bench, 0, 5, true);
+    assert!(text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
+    let now = bench.now;
+    bench.packager.handle_pause(&name("480p"), now);
+    both(&mut bench, 5, 13, false);
+    assert_eq!(bench.segments("source").len(), 6, "nobody is held back");
+    assert!(!text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
+    let gaps = text(&bench.view(), "480p/index.m3u8").matches("#EXT-X-GAP").count();
+    assert!(gaps >= 2, "its playlist keeps pace: {gaps} gaps");
+    both(&mut bench, 13, 19, true);
+    assert!(text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
+    let last = |rendition: &str| *bench.segments(rendition).last().unwrap();
+    assert_eq!(last("480p").0, last("source").0, "the same numbers at the same time");
+    assert_eq!(last("480p").1, 2000);
+    bench.packager.handle_pause(&name("nobody"), now);
+}
+
+#[test]
 fn a_silent_rendition_holds_the_others_back_for_three_seconds_and_joins_later() {
     let mut bench = Bench::usual();
     let (h264, aac) = (h264(640, 360), aac());

@@ -61,13 +61,14 @@ fn all_renditions_have_the_same_frames_and_keyframes_and_are_decoded_once() {
 #[test]
 fn a_rendition_that_joins_begins_at_the_next_keyframe_of_the_others_and_one_that_leaves_disturbs_nobody() {
     let frames = source::video(Codec::Vp8, 640, 360, 30, 150, ms(0));
-    let mut worker = Worker::start(ladder(&[1, 2]));
+    let both = ladder(&[1, 2]);
+    let one = WorkerConfig { video: vec![out(1)], ..both.clone() };
+    let mut worker = Worker::start(both.clone());
     let frames_of = |w: &Worker, id: u8| w.others.get(&id).map_or(0, Vec::len);
     for frame in &frames {
         match frame.pts.rescale(30).ticks {
-            20 => worker.send(&ToWorker::Configure(ladder(&[1, 2]))),
-            30 => worker.send(&ToWorker::Configure(ladder(&[1]))),
-            45 => worker.send(&ToWorker::Configure(ladder(&[1, 2]))),
+            20 | 45 => worker.send(&ToWorker::Configure(both.clone())),
+            30 => worker.send(&ToWorker::Configure(one.clone())),
             _ => {}
         }
         let before = frames_of(&worker, 1);
@@ -89,16 +90,17 @@ fn a_rendition_that_joins_begins_at_the_next_keyframe_of_the_others_and_one_that
 #[test]
 fn a_larger_rendition_that_joins_or_leaves_keeps_the_smaller_ones_decodable_and_aligned() {
     let frames = source::video(Codec::Vp8, 640, 360, 30, 90, ms(0));
-    let mut worker = Worker::start(ladder(&[0, 1]));
+    let both = ladder(&[0, 1]);
+    let mut worker = Worker::start(both.clone());
     worker.feed_video(&frames[..30], 1);
-    worker.send(&ToWorker::Configure(ladder(&[1])));
+    worker.send(&ToWorker::Configure(WorkerConfig { video: vec![out(1)], ..both.clone() }));
     worker.read_until(|w| w.ready == 2);
     for frame in &frames[30..60] {
         let before = worker.others[&1].len();
         worker.send_frame(frame);
         worker.read_until(|w| w.others[&1].len() > before);
     }
-    worker.send(&ToWorker::Configure(ladder(&[0, 1])));
+    worker.send(&ToWorker::Configure(both));
     worker.read_until(|w| w.ready == 3);
     worker.feed_video(&frames[60..], 1);
     worker.read_until(|w| w.others[&1].len() == 90);
