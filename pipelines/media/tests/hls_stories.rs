@@ -83,7 +83,7 @@ fn a_rendition_that_pauses_holds_nobody_back_is_not_told_of_and_is_taken_back_in
     bench.add("source", TrackKind::Video);
     bench.add("480p", TrackKind::Video);
     let (large, small) = (h264(1280, 720), h264(854, 480));
-    let mut both = |bench: &mut Bench, from: i64, to: i64, with_small: bool| {
+    let both = |bench: &mut Bench, from: i64, to: i64, with_small: bool| {
         for i in from * 30..to * 30 {
             bench.frame("source", video(&large, i * 3000, i % 60 == 0));
             if with_small {
