@@ -145,7 +145,8 @@ pub(crate) struct AccessRule {
 pub(crate) struct StreamPattern(String);
 
 impl StreamPattern {
-    fn covers(&self, stream: &StreamName) -> bool {
+    /// Whether the stream is one of them.
+    pub(crate) fn covers(&self, stream: &StreamName) -> bool {
         match self.0.strip_suffix('*') {
             Some(beginning) => stream.as_str().starts_with(beginning),
             None => stream.as_str() == self.0,

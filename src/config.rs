@@ -4,11 +4,13 @@
 //! merged, and how a misspelt key is reported, stands in [`load`].
 
 mod access;
+pub(crate) mod ladder;
 pub(crate) mod load;
 mod tls;
 
-use crate::auth::AccessRule;
+use crate::auth::{AccessRule, StreamPattern};
 pub(crate) use access::{Api, Limits, Network, Stun, Turn, Whep};
+pub(crate) use ladder::{RungText, Slate};
 use serde::{Deserialize, Serialize};
 use skywave_media::worker_proto::X264Preset;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) whep: Whep,
     pub(crate) transcode: Transcode,
     pub(crate) hls: Hls,
+    pub(crate) slate: Slate,
     pub(crate) log: Log,
     pub(crate) limits: Limits,
     pub(crate) stun: Stun,
@@ -105,6 +108,14 @@ pub(crate) struct Transcode {
     pub(crate) max_width: u32,
     /// Largest height of encoded video, in pixels.
     pub(crate) max_height: u32,
+    /// Renditions beside the publisher's own size: `720p`, or `720p:2500000` with the bits per second.
+    pub(crate) ladder: Vec<RungText>,
+    /// Cut ladders from the top while the machine has no room for them.
+    pub(crate) admission: bool,
+    /// Streams that are encoded only while somebody watches what has to be encoded: names, or the beginnings of names as `cam-*`.
+    pub(crate) on_demand: Vec<StreamPattern>,
+    /// For how long they are encoded after the last request, in milliseconds.
+    pub(crate) linger_ms: u64,
 }
 
 /// The H.264 encoders Skywave can drive.
@@ -135,6 +146,10 @@ pub(crate) struct Hls {
     pub(crate) dvr_max_bytes: u64,
     /// Most memory one stream's window may take, in bytes.
     pub(crate) window_max_bytes: usize,
+    /// Time between two thumbnails, in milliseconds; 0: none.
+    pub(crate) thumbnail_ms: u64,
+    /// The shorter side of a thumbnail, in pixels.
+    pub(crate) thumbnail_height: u32,
 }
 
 /// `[log]`: what is logged, and how.
@@ -200,6 +215,10 @@ impl Default for Transcode {
             audio_bitrate_bps: 128_000,
             max_width: 1920,
             max_height: 1080,
+            ladder: Vec::new(),
+            admission: true,
+            on_demand: Vec::new(),
+            linger_ms: 30_000,
         }
     }
 }
@@ -214,6 +233,8 @@ impl Default for Hls {
             dvr_memory_ms: 120_000,
             dvr_max_bytes: 10 << 30,
             window_max_bytes: 256 << 20,
+            thumbnail_ms: 5_000,
+            thumbnail_height: 180,
         }
     }
 }
@@ -289,6 +310,7 @@ impl Config {
         );
         problems.extend(self.access_problems());
         problems.extend(self.tls_problems());
+        problems.extend(self.ladder_problems());
         problems
     }
 }

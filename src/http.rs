@@ -23,6 +23,7 @@ mod request;
 pub(crate) mod server;
 mod session;
 mod sse;
+mod thumb;
 mod whep;
 mod whip;
 
@@ -83,7 +84,13 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
         Route::WhepExtra(stream, name, extra) => {
             whep::extra(app, &stream, &name, extra, &visitor, request).await
         }
-        Route::Hls(stream, rest) => hls::get(app, &stream, &rest, &visitor, request).await,
+        Route::Hls(stream, rest) if rest == "thumb.jpg" => thumb::get(app, &stream, &visitor, request),
+        Route::Hls(stream, rest) => {
+            if rest == "index.m3u8" {
+                app.registry.await_hls(&stream).await;
+            }
+            hls::get(app, &stream, &rest, &visitor, request).await
+        }
         Route::Streams => api::list(app),
         Route::Stream(stream) => api::one(app, &stream),
         Route::Viewers(stream) => api::viewers(app, &stream).await,

@@ -197,8 +197,14 @@ impl Now {
     }
 
     fn counts_of_streams(&self, page: &mut Page<'_>) -> fmt::Result {
-        let states = [("starting", State::Starting), ("live", State::Live), ("waiting", State::Waiting)];
-        let samples = states.into_iter().chain([("ended", State::Ended)]).map(|(word, state)| {
+        let states = [
+            ("starting", State::Starting),
+            ("live", State::Live),
+            ("waiting", State::Waiting),
+            ("slate", State::Slate),
+            ("ended", State::Ended),
+        ];
+        let samples = states.into_iter().map(|(word, state)| {
             let count = self.streams.iter().filter(|status| status.state == state).count();
             ([("state", word)], count as f64)
         });
@@ -222,6 +228,11 @@ impl Now {
         page.gauges("skywave_stream_ingest_bitrate_bps", help, self.lanes(|lane| lane.bitrate_bps as f64))?;
         let help = "Share of a track's packets lost over the last five seconds, 0 to 1.";
         page.gauges("skywave_stream_ingest_loss_ratio", help, self.lanes(|lane| lane.loss_fraction))?;
+        let encoded = self.shown().map(|status| (stream(status), status.ladder.encoded.len() as f64));
+        page.gauges("skywave_stream_renditions_encoded", "Renditions that are encoded.", encoded)?;
+        let cut = self.shown().map(|status| (stream(status), status.ladder.cut.len() as f64));
+        let help = "Renditions that are left out because the machine has no room.";
+        page.gauges("skywave_stream_renditions_cut", help, cut)?;
         let fps = self.shown().filter_map(|status| Some((stream(status), status.video.as_ref()?.fps)));
         page.gauges("skywave_stream_frames_per_second", "Frames of the publisher's video a second.", fps)
     }

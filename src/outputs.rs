@@ -3,4 +3,5 @@
 pub(crate) mod audience;
 pub(crate) mod dvr;
 pub(crate) mod hls;
+pub(crate) mod thumbnail;
 pub(crate) mod waiting;

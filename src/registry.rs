@@ -2,6 +2,7 @@
 
 use crate::broadcasts::Broadcasts;
 use crate::config::Config;
+use crate::machine::Machine;
 use crate::outputs::audience::PlayerKey;
 use crate::outputs::dvr::DvrDisk;
 use crate::outputs::hls::{DateRangeChange, HlsDesk};
@@ -12,7 +13,7 @@ use relay_node::{
     BroadcastInfo, Node, OfferError, PatchAnswer, PatchError, PatchRequest, PublishAnswer, PublishRequest,
     PublisherEvent, SessionId, ViewerControl, WatchAnswer, WatchError, WatchRequest,
 };
-use skywave_media::hls::{DateRange, DateRangeError};
+use skywave_media::hls::{DateRange, DateRangeError, Resource};
 use skywave_media::name::StreamName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -53,6 +54,7 @@ pub(crate) struct Registry {
     broadcasts: Arc<Broadcasts>,
     waiting: Semaphore,
     changed: Notify,
+    machine: Machine,
 }
 
 /// Holds a session's place in the registry; dropping it forgets the session and closes it on the node.
@@ -87,6 +89,7 @@ impl Registry {
             broadcasts: Arc::default(),
             waiting: Semaphore::new(WAITING_MAX),
             changed: Notify::new(),
+            machine: Machine::new(),
         }
     }
 
@@ -241,6 +244,27 @@ impl Registry {
         let (answer, outcome) = oneshot::channel();
         commands.send(Command::DateRange(Box::new(change), answer)).await.ok()?;
         outcome.await.ok()
+    }
+
+    /// Waits for the first playlist of a stream that is encoded on demand, and for no other.
+    pub(crate) async fn await_hls(&self, stream: &StreamName) {
+        if !self.config.is_on_demand(stream) {
+            return;
+        }
+        let handle = lock(&self.streams).get(stream).cloned();
+        if let Some(handle) = handle {
+            handle.await_hls().await;
+        }
+    }
+
+    /// The newest thumbnail of a stream that is on air.
+    pub(crate) fn thumbnail(&self, stream: &StreamName) -> Option<Arc<Resource>> {
+        lock(&self.streams).get(stream)?.thumbnail()
+    }
+
+    /// The processors that all streams share.
+    pub(crate) const fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Counts an HLS player among the audience of a stream that is on air.

@@ -4,27 +4,34 @@
 //! is `skywave_media::ingest`, what is passed through is `skywave_media::fit`, how frames become HLS is
 //! [`crate::outputs::hls`].
 
+mod demand;
+mod ladder;
 mod meter;
 mod plan;
 mod publisher;
 mod report;
+mod slate;
 pub(crate) mod status;
 
 use crate::outputs::audience::{self, HlsAudience, PlayerKey};
 use crate::outputs::hls::{DateRangeChange, HlsDesk, HlsOutput, hls_config};
+use crate::outputs::thumbnail::ThumbnailOutput;
 use crate::registry::{Registry, SessionGuard};
 use crate::worker::{Worker, WorkerEvent};
+use demand::Demand;
+use ladder::{Ladder, SOURCE};
 use plan::Resume;
 use publisher::Publisher;
 use relay_node::clock::ClockPair;
 use relay_node::{PublisherEvent, RenditionFeed, TrackDescription};
-use skywave_media::codec::TrackKind;
+use skywave_media::codec::{Format, TrackKind};
 use skywave_media::fit::{OutputPlanner, VideoPlan};
 use skywave_media::frame::Frame;
-use skywave_media::hls::{DateRange, DateRangeError};
+use skywave_media::hls::{Awaited, DateRange, DateRangeError, RenditionName, Resource};
 use skywave_media::ingest::IngestOutput;
 use skywave_media::name::StreamName;
 use skywave_media::time::{MediaTime, Mono, UnixTime};
+use skywave_media::worker_proto::{OutputId, Slate};
 use status::{IngestTotals, Status};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,6 +48,9 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A hole in an output longer than this is not filled after the worker's restart but shown as a discontinuity.
 const MAX_FILLED_GAP: Duration = Duration::from_secs(10);
+
+/// The first playlist of a stream that is encoded on demand: a worker has to start, a keyframe has to come, and a part be filled.
+const FIRST_PLAYLIST: Duration = Duration::from_secs(8);
 
 /// What a stream task can be told.
 pub(crate) enum Command {
@@ -65,7 +75,9 @@ pub(crate) struct StreamHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     status: watch::Receiver<Arc<Status>>,
     hls: HlsDesk,
+    thumbnail: watch::Receiver<Option<Arc<Resource>>>,
     audience: Arc<Mutex<HlsAudience>>,
+    demand: Arc<Demand>,
 }
 
 impl StreamHandle {
@@ -74,8 +86,20 @@ impl StreamHandle {
         self.hls.clone()
     }
 
+    /// Waits for the first playlist, which a stream that is encoded on demand has only once somebody has asked for it.
+    pub(crate) async fn await_hls(mut self) {
+        self.demand.note();
+        self.hls.await_beginning(FIRST_PLAYLIST).await;
+    }
+
+    /// The newest thumbnail.
+    pub(crate) fn thumbnail(&self) -> Option<Arc<Resource>> {
+        self.thumbnail.borrow().clone()
+    }
+
     /// Takes note of an HLS player that has fetched something.
     pub(crate) fn note_player(&self, player: PlayerKey) {
+        self.demand.note();
         audience::lock(&self.audience).handle_request(player, relay_node::clock::now());
     }
 
@@ -92,6 +116,8 @@ enum Phase {
     Live,
     /// The publisher is gone and may return until then.
     Waiting { until: Mono },
+    /// The publisher has stayed away: the slate is shown, until then.
+    Slate { until: Option<Mono> },
     /// It has ended; its last segments stay until then.
     Ended { until: Mono },
 }
@@ -106,9 +132,17 @@ struct Stream {
     publisher: Option<Publisher>,
     planner: OutputPlanner,
     plan: Option<VideoPlan>,
+    /// The size of the publisher's picture.
+    source_size: Option<(u32, u32)>,
+    ladder: Ladder,
+    slate: Option<Slate>,
+    /// Nobody wants anything that would have to be encoded.
+    idle: bool,
+    demand: Arc<Demand>,
     resume: Resume,
     worker: Worker,
     hls: HlsOutput,
+    thumbnail: ThumbnailOutput,
     /// What the worker encodes, for WebRTC viewers that cannot decode what is published.
     rendition: RenditionFeed,
     audience: Arc<Mutex<HlsAudience>>,
@@ -127,8 +161,16 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
     let (status, status_reader) = watch::channel(Arc::new(Status::starting(&name)));
     let target_duration = hls_config(&registry.config().hls).target_duration();
     let audience = Arc::new(Mutex::new(HlsAudience::new(Duration::from_secs(target_duration))));
-    let handle =
-        StreamHandle { commands, status: status_reader, hls: hls.desk(), audience: Arc::clone(&audience) };
+    let thumbnail = ThumbnailOutput::new(Duration::from_millis(registry.config().hls.thumbnail_ms));
+    let demand = Arc::<Demand>::default();
+    let handle = StreamHandle {
+        commands,
+        status: status_reader,
+        hls: hls.desk(),
+        thumbnail: thumbnail.subscribe(),
+        audience: Arc::clone(&audience),
+        demand: Arc::clone(&demand),
+    };
     let stream = Stream {
         phase: Phase::Ended { until: now + STATUS_INTERVAL },
         epoch: now,
@@ -136,9 +178,15 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
         publisher: None,
         planner: OutputPlanner::new(plan::plan_config(registry.config())),
         plan: None,
+        source_size: None,
+        ladder: Ladder::new(registry.config(), registry.machine().new_key()),
+        slate: None,
+        idle: false,
+        demand,
         resume: Resume::default(),
         worker: Worker::new(name.clone()),
         hls,
+        thumbnail,
         rendition: registry.node().rendition(name.as_str()),
         audience,
         past: IngestTotals::default(),
@@ -172,6 +220,7 @@ impl Stream {
                 },
                 event = publisher::next_event(self.publisher.as_mut()) => self.take_publisher_events(event),
                 event = self.worker.event() => self.take_worker_event(event),
+                () = self.demand.woken() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.advance(relay_node::clock::now());
@@ -192,6 +241,10 @@ impl Stream {
         match self.phase {
             Phase::Ended { .. } => self.begin_take(now),
             Phase::Waiting { .. } => self.resume = Resume::default(),
+            Phase::Slate { .. } => {
+                self.end_slate(now);
+                self.resume = Resume::default();
+            }
             // A decoder takes any new codec in its stride; passed-through video does not.
             Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.hls.handle_discontinuity(now),
             Phase::Live => {}
@@ -202,15 +255,15 @@ impl Stream {
             self.planner = OutputPlanner::new(plan::plan_config(self.registry.config()));
             self.plan = None;
         }
-        for (kind, there) in [(TrackKind::Video, video), (TrackKind::Audio, audio)] {
-            if there {
-                self.hls.expect(kind, now);
-            }
-        }
         self.phase = Phase::Live;
         self.forget_publisher();
         self.rendition.stand_in(false);
         self.publisher = Some(Publisher::new(new, self.epoch, now, wall_clock()));
+        self.set_idle(!self.is_wanted(now));
+        self.expect_lanes(now);
+        if !keeps_plan {
+            self.plan_ladder(now);
+        }
         self.configure_worker(now);
         self.next_status = now;
     }
@@ -267,7 +320,10 @@ impl Stream {
     fn end(&mut self, reason: &str) {
         let now = relay_node::clock::now();
         self.forget_publisher();
+        self.slate = None;
         self.worker.stop();
+        self.registry.machine().forget(self.ladder.key());
+        self.thumbnail.clear();
         if !matches!(self.phase, Phase::Ended { .. }) {
             tracing::info!(stream = %self.name, reason, "stream ended");
             self.hls.end(now);
@@ -292,14 +348,14 @@ impl Stream {
     fn take_worker_event(&mut self, event: WorkerEvent) {
         let now = relay_node::clock::now();
         match event {
-            WorkerEvent::Frame(frame) => {
-                let wanted = frame.kind() == TrackKind::Audio
-                    || matches!(self.plan, Some(VideoPlan::Transcode { .. }));
-                if wanted {
-                    self.offer_rendition(&frame, now);
-                    self.output(frame, now);
+            WorkerEvent::Frame(id, frame) => {
+                // What was on its way when the ladder changed is wanted no more.
+                if frame.kind() == TrackKind::Audio || self.ladder.makes(id) {
+                    self.offer_rendition(id, &frame, now);
+                    self.output(id, frame, now);
                 }
             }
+            WorkerEvent::Thumbnail(pts, jpeg) => self.thumbnail.handle_jpeg(pts, jpeg),
             WorkerEvent::Fault(TrackKind::Video) => {
                 if let Some(publisher) = &mut self.publisher {
                     publisher.demand_video_keyframe(now);
@@ -311,6 +367,7 @@ impl Stream {
             }
             WorkerEvent::RestartDue => {
                 let position = self.position(now);
+                self.resume.keep_video(|id| id == SOURCE || self.ladder.makes(id));
                 if self.resume.is_behind(position, MAX_FILLED_GAP) {
                     self.resume = Resume::default();
                     self.hls.handle_discontinuity(now);
@@ -323,19 +380,26 @@ impl Stream {
     /// Everything that is due: timers, keyframe requests, plans, views.
     fn advance(&mut self, now: Mono) {
         match self.phase {
-            Phase::Waiting { until } if now >= until => self.end("nobody publishes it any more"),
+            Phase::Waiting { until } if now >= until => {
+                if !self.begin_slate(now) {
+                    self.end("nobody publishes it any more");
+                }
+            }
+            Phase::Slate { until: Some(until) } if now >= until => self.end("the slate's time is over"),
             _ => {}
         }
         if let Some(publisher) = &mut self.publisher {
             publisher.ingest.handle_timeout(now);
         }
         self.drain_ingest();
+        self.review_demand(now);
         self.planner.handle_timeout(now);
         self.apply_plan(now);
         self.hls.handle_timeout(now);
         self.ask_for_keyframes(now);
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
+            self.check_ladder(now);
             self.refresh_status(now);
         }
         self.publish_views();
@@ -368,13 +432,36 @@ impl Stream {
 
     fn take_source_frame(&mut self, frame: Frame, now: Mono) {
         if frame.kind() == TrackKind::Video {
+            self.note_size(&frame, now);
             self.planner.handle_frame(&frame, now);
             self.apply_plan(now);
             if self.plan == Some(VideoPlan::Passthrough) {
-                return self.output(frame, now);
+                // Thumbnails alone are made of keyframes.
+                if frame.keyframe || !self.ladder.made().is_empty() {
+                    self.worker.send(&frame);
+                }
+                if !self.idle {
+                    self.output(SOURCE, frame, now);
+                }
+                return;
             }
         }
         self.worker.send(&frame);
+    }
+
+    /// What is encoded beside a passed-through picture follows its size.
+    fn note_size(&mut self, frame: &Frame, now: Mono) {
+        let Format::Video(format) = &*frame.format else { return };
+        let size = Some((format.width, format.height));
+        if size == self.source_size {
+            return;
+        }
+        self.source_size = size;
+        if self.plan == Some(VideoPlan::Passthrough) {
+            self.plan_ladder(now);
+            self.expect_ladder(now);
+            self.configure_worker(now);
+        }
     }
 
     /// Takes over what the planner has decided.
@@ -382,31 +469,45 @@ impl Stream {
         while let Some(plan) = self.planner.poll_plan() {
             tracing::info!(stream = %self.name, ?plan, reason = ?self.planner.reason(), "video output planned");
             self.plan = Some(plan);
+            self.plan_ladder(now);
+            self.expect_ladder(now);
             self.configure_worker(now);
         }
     }
 
     fn configure_worker(&mut self, now: Mono) {
-        let Some(publisher) = &self.publisher else { return };
+        if self.idle || self.publisher.is_none() && self.slate.is_none() {
+            return;
+        }
+        self.resume.keep_video(|id| id == SOURCE || self.ladder.makes(id));
         let config = plan::worker_config(&plan::Wanted {
             stream: &self.name,
             config: self.registry.config(),
             epoch: self.epoch,
             plan: self.plan,
+            made: self.ladder.made(),
+            picture: match self.plan {
+                Some(VideoPlan::Transcode { width, height }) => Some((width, height)),
+                _ => self.source_size,
+            },
+            slate: self.slate.as_ref(),
             audio: self.hls.expects(TrackKind::Audio),
             resume: &self.resume,
         });
-        if config.video.is_none() && config.audio.is_none() {
+        if config.video.is_empty() && config.audio.is_none() && config.thumbnail.is_none() {
             self.worker.stop();
             return;
         }
-        tracing::debug!(stream = %self.name, session = publisher.session.id().short(), ?config, at = ?now, "worker configured");
+        tracing::debug!(stream = %self.name, session = publisher.session.id().short(), outputs = config.video.len(), audio = config.audio.is_some(), pace = ?config.pace, at = ?now, "worker configured");
         self.worker.configure(config);
     }
 
     /// Viewers get pictures as the worker makes them; passed-through ones they have from the publisher's own packets.
-    fn offer_rendition(&mut self, frame: &Frame, now: Mono) {
+    fn offer_rendition(&mut self, id: OutputId, frame: &Frame, now: Mono) {
+        let best = self.ladder.made().first().is_some_and(|made| made.id == id);
         if frame.kind() == TrackKind::Video
+            && best
+            && matches!(self.plan, Some(VideoPlan::Transcode { .. }))
             && let Err(error) = self.rendition.push(frame, self.epoch, now)
         {
             tracing::debug!(stream = %self.name, %error, "a frame cannot be sent to WebRTC viewers");
@@ -414,9 +515,14 @@ impl Stream {
     }
 
     /// A frame of an output rendition: to every output.
-    fn output(&mut self, frame: Frame, now: Mono) {
-        self.resume.note(&frame);
-        if let Err(error) = self.hls.handle_frame(frame, now) {
+    fn output(&mut self, id: OutputId, frame: Frame, now: Mono) {
+        self.resume.note(id, &frame);
+        let rendition: Option<RenditionName> = match frame.kind() {
+            TrackKind::Video => self.ladder.name(id).cloned(),
+            TrackKind::Audio => Some(HlsOutput::audio()),
+        };
+        let Some(rendition) = rendition else { return };
+        if let Err(error) = self.hls.handle_frame(&rendition, frame, now) {
             tracing::debug!(stream = %self.name, %error, "HLS refuses a frame");
         }
     }
@@ -424,7 +530,7 @@ impl Stream {
     fn ask_for_keyframes(&mut self, now: Mono) {
         let Some(publisher) = &mut self.publisher else { return };
         let by_plan = self.planner.poll_keyframe_wanted(now);
-        if by_plan || self.worker.wants_keyframe() && matches!(self.plan, Some(VideoPlan::Transcode { .. })) {
+        if by_plan || self.worker.wants_keyframe() && !self.ladder.made().is_empty() {
             publisher.demand_video_keyframe(now);
         }
         for track in publisher.keyframe_requests(now) {
@@ -435,6 +541,7 @@ impl Stream {
     fn next_deadline(&self) -> Mono {
         let phase = match self.phase {
             Phase::Live => None,
+            Phase::Slate { until } => until,
             Phase::Waiting { until } | Phase::Ended { until } => Some(until),
         };
         [

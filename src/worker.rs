@@ -6,11 +6,13 @@
 mod run;
 
 use crate::config::EncoderName;
+use bytes::Bytes;
 use run::Run;
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::name::StreamName;
-use skywave_media::worker_proto::{ToWorker, WorkerConfig, WorkerCounters};
+use skywave_media::time::MediaTime;
+use skywave_media::worker_proto::{OutputId, ToWorker, WorkerConfig, WorkerCounters};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -31,8 +33,10 @@ const EVENT_QUEUE: usize = 256;
 /// What happened to the worker.
 #[derive(Debug)]
 pub(crate) enum WorkerEvent {
-    /// A coded frame of an output rendition.
-    Frame(Frame),
+    /// A coded frame of an output rendition; the number says which, for video.
+    Frame(OutputId, Frame),
+    /// A small picture as JPEG, and when it is shown.
+    Thumbnail(MediaTime, Bytes),
     /// A lane's decoder gave up on what it was fed and needs a frame to start from.
     Fault(TrackKind),
     /// The child has ended; a restart is planned if one is still wanted.
@@ -189,7 +193,8 @@ impl Worker {
             return None;
         }
         match event {
-            run::RunEvent::Frame(frame) => Some(WorkerEvent::Frame(frame)),
+            run::RunEvent::Frame(id, frame) => Some(WorkerEvent::Frame(id, frame)),
+            run::RunEvent::Thumbnail(pts, jpeg) => Some(WorkerEvent::Thumbnail(pts, jpeg)),
             run::RunEvent::Fault(kind) => Some(WorkerEvent::Fault(kind)),
             run::RunEvent::Counters(counters) => {
                 self.counters = counters;

@@ -114,6 +114,24 @@ impl Urls {
         format!("{}/api/v1/streams/{stream}/dateranges", self.base)
     }
 
+    /// The newest small picture.
+    #[must_use]
+    pub fn thumbnail(&self, stream: &str) -> String {
+        format!("{}/hls/{stream}/thumb.jpg", self.base)
+    }
+
+    /// The media playlist of one rendition.
+    #[must_use]
+    pub fn rendition(&self, stream: &str, rendition: &str) -> String {
+        format!("{}/hls/{stream}/{rendition}/index.m3u8", self.base)
+    }
+
+    /// The dashboard.
+    #[must_use]
+    pub fn dashboard(&self) -> String {
+        format!("{}/", self.base)
+    }
+
     /// Readiness.
     #[must_use]
     pub fn ready(&self) -> String {
@@ -199,6 +217,27 @@ pub fn stream_names(answer: &serde_json::Value) -> Result<Vec<String>> {
     let name =
         |item: &serde_json::Value| item.as_str().or_else(|| item.get("name")?.as_str()).map(str::to_owned);
     list.iter().map(|item| name(item).ok_or_else(|| anyhow::anyhow!("no name in {item}"))).collect()
+}
+
+/// Keys of the configuration that some tests set, as `KEY=VALUE`.
+pub mod key {
+    /// These rungs, with room for them on any machine: other tests' processes come and go.
+    #[must_use]
+    pub fn ladder(rungs: &str) -> Vec<String> {
+        vec![format!("transcode.ladder={rungs}"), "transcode.admission=false".to_owned()]
+    }
+
+    /// Every stream is encoded on demand, and for so long after the last request.
+    #[must_use]
+    pub fn on_demand(linger_ms: u32) -> Vec<String> {
+        vec!["transcode.on_demand=*".to_owned(), format!("transcode.linger_ms={linger_ms}")]
+    }
+
+    /// A slate after the grace time, for so long; 0: for ever.
+    #[must_use]
+    pub fn slate(max_ms: u32) -> Vec<String> {
+        vec!["slate.enabled=true".to_owned(), format!("slate.max_ms={max_ms}")]
+    }
 }
 
 /// What the tests set in the config; all the rest is the server's default.

@@ -39,12 +39,21 @@ impl Server {
     /// # Errors
     /// When there is no binary, or it is not ready in time.
     pub async fn start_with(settings: &Settings) -> Result<Self> {
+        Self::start_set(settings, &[]).await
+    }
+
+    /// The same with further keys, each as `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// When there is no binary, or it is not ready in time.
+    pub async fn start_set(settings: &Settings, keys: &[String]) -> Result<Self> {
         let folder = TempDir::new()?;
         let config = folder.path().join("skywave.toml");
         std::fs::write(&config, settings.to_toml())?;
         let mut command = Command::new(contract::binary()?);
         // In a folder of its own, and with no variable of the caller's that is a setting.
         command.args(contract::serve_arguments(&config, settings.listens)).current_dir(folder.path());
+        command.args(keys.iter().flat_map(|key| ["--set", key.as_str()]));
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SKYWAVE_"))
         {

@@ -92,7 +92,8 @@ async fn read(desk: &HlsDesk, stored: Stored, stream: &StreamName, rest: &str) -
     }
 }
 
-fn for_visitor(
+/// The resource as this visitor gets it: with its key carried on, and out of shared caches.
+pub(super) fn for_visitor(
     mut resource: Resource,
     rest: &str,
     query: &str,

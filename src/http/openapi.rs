@@ -144,6 +144,13 @@ fn protocols() -> Vec<(&'static str, HttpMethod, Operation)> {
         HttpMethod::Get,
         with_errors(with(hls, playlist), &["400", "404", "410", "503"]),
     ));
+    let thumbnail = about("Media", "What the stream shows, as a small picture a few seconds old (JPEG)")
+        .parameter(in_path("stream", "Stream name"));
+    all.push((
+        "/hls/{stream}/thumb.jpg",
+        HttpMethod::Get,
+        with_errors(with(thumbnail, answer("200", "The picture", "image/jpeg")), &["400", "404"]),
+    ));
     let alive =
         with(about("Operations", "Whether the process answers"), answer("200", "It does", "text/plain"));
     all.push(("/healthz", HttpMethod::Get, alive.build()));

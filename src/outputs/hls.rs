@@ -4,8 +4,9 @@ use super::dvr::{DvrDisk, DvrTake};
 use super::waiting::{Full, WaitingRoom};
 use crate::config;
 use bytes::Bytes;
-use skywave_media::codec::TrackKind;
+use skywave_media::codec::{Codec, Format, TrackKind};
 use skywave_media::frame::Frame;
+use skywave_media::h264::with_parameter_sets;
 use skywave_media::hls::{
     Awaited, DateRange, DateRangeError, DateRangeUpdate, HlsConfig, HlsError, HlsEvent, HlsView, Lookup,
     Packager, RenditionName, Stored, TakeId,
@@ -35,6 +36,7 @@ pub(crate) struct HlsOutput {
     room: Arc<WaitingRoom>,
     renditions: Vec<(TrackKind, RenditionName)>,
     changed_at: Mono,
+    ready: bool,
     disk: Option<DvrDisk>,
     /// Where old segments go; `None` while all stay in memory.
     dvr: Option<DvrTake>,
@@ -110,6 +112,12 @@ impl HlsDesk {
         }
     }
 
+    /// Waits for the multivariant playlist, but no longer than `patience`: what is there then, the view says.
+    pub(crate) async fn await_beginning(&mut self, patience: Duration) {
+        let is_there = |view: &Arc<HlsView>| view.has(&Awaited::Multivariant);
+        let _late_or_ended = tokio::time::timeout(patience, self.view.wait_for(is_there)).await;
+    }
+
     /// The bytes of a segment on disk.
     ///
     /// # Errors
@@ -135,7 +143,17 @@ impl HlsOutput {
         let (view, reader) = watch::channel(packager.view());
         let room = Arc::new(WaitingRoom::default());
         tokio::spawn(Arc::clone(&room).run(reader));
-        Self { stream, packager, view, room, renditions: Vec::new(), changed_at: Mono::default(), disk, dvr }
+        Self {
+            stream,
+            packager,
+            view,
+            room,
+            renditions: Vec::new(),
+            changed_at: Mono::default(),
+            ready: false,
+            disk,
+            dvr,
+        }
     }
 
     /// A new take under the same URLs.
@@ -143,6 +161,7 @@ impl HlsOutput {
         self.dvr = self.disk.as_ref().map(|disk| disk.take(&self.stream, &take));
         self.packager = Packager::new(hls_config(config), take, epoch_wall);
         self.renditions.clear();
+        self.ready = false;
     }
 
     /// Where HTTP asks.
@@ -174,16 +193,31 @@ impl HlsOutput {
         }
     }
 
-    /// Says that frames of this lane will come.
-    pub(crate) fn expect(&mut self, kind: TrackKind, now: Mono) {
-        if !self.expects(kind) {
-            let name = rendition(kind);
+    /// The name of the audio rendition.
+    pub(crate) fn audio() -> RenditionName {
+        RenditionName::new("audio").expect("a lower-case word")
+    }
+
+    /// Says that frames of this rendition will come.
+    pub(crate) fn expect(&mut self, kind: TrackKind, name: &RenditionName, now: Mono) {
+        if !self.renditions.iter().any(|(_, one)| one == name) {
+            let name = name.clone();
             if let Err(error) = self.packager.add_rendition(name.clone(), kind, now) {
                 tracing::error!(rendition = %name, %error, "HLS refuses a rendition");
                 return;
             }
             self.renditions.push((kind, name));
         }
+    }
+
+    /// Says that no frames of this rendition will come for a while: the others do not wait for it, and new players are not told of it.
+    pub(crate) fn pause(&mut self, name: &RenditionName, now: Mono) {
+        self.packager.handle_pause(name, now);
+    }
+
+    /// Whether players have been let in.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// Whether this lane has a rendition.
@@ -196,10 +230,17 @@ impl HlsOutput {
         self.renditions.iter().map(|(kind, name)| (*kind, name))
     }
 
-    /// Takes one H.264 or AAC frame. The error says why it cannot be packaged.
-    pub(crate) fn handle_frame(&mut self, frame: Frame, now: Mono) -> Result<(), HlsError> {
+    /// Takes one H.264 or AAC frame of a rendition, expected or not. The error says why it cannot be packaged.
+    pub(crate) fn handle_frame(
+        &mut self,
+        rendition: &RenditionName,
+        frame: Frame,
+        now: Mono,
+    ) -> Result<(), HlsError> {
         self.changed_at = now;
-        self.packager.handle_frame(&rendition(frame.kind()), frame, now)
+        self.expect(frame.kind(), rendition, now);
+        let frame = with_parameter_sets_in_band(frame);
+        self.packager.handle_frame(rendition, frame, now)
     }
 
     /// What follows does not continue what was: another publisher, or a hole.
@@ -232,7 +273,10 @@ impl HlsOutput {
         let mut news = News::default();
         while let Some(event) = self.packager.poll_event() {
             match event {
-                HlsEvent::Ready => news.ready_at = Some(self.changed_at),
+                HlsEvent::Ready => {
+                    self.ready = true;
+                    news.ready_at = Some(self.changed_at);
+                }
                 HlsEvent::KeyframeWanted { .. } => news.keyframe_wanted = true,
                 HlsEvent::Store { rendition, segment } => {
                     if let Some(dvr) = &self.dvr {
@@ -257,13 +301,15 @@ impl HlsOutput {
     }
 }
 
-/// The video of a stream's own size is called `source`, whether it was passed through or had to be encoded.
-fn rendition(kind: TrackKind) -> RenditionName {
-    let name = match kind {
-        TrackKind::Video => "source",
-        TrackKind::Audio => "audio",
-    };
-    RenditionName::new(name).expect("both are lower-case words")
+/// Keyframes carry their parameter sets, for players that read the first initialisation segment only.
+fn with_parameter_sets_in_band(mut frame: Frame) -> Frame {
+    if let (Format::Video(video), true) = (&*frame.format, frame.keyframe)
+        && video.codec == Codec::H264
+        && let Ok(data) = with_parameter_sets(&video.config, &frame.data)
+    {
+        frame.data = data;
+    }
+    frame
 }
 
 /// How long the first playlist waits for pictures that the publisher has announced. hls.js reads the multivariant playlist

@@ -1,40 +1,54 @@
 //! From configuration and plan to what the worker is asked to make. Pure.
 
+use super::ladder::Made;
 use crate::config::{Config, EncoderName};
 use crate::outputs::hls::hls_config;
 use skywave_media::codec::TrackKind;
 use skywave_media::fit::{PlanConfig, VideoPlan};
 use skywave_media::frame::Frame;
 use skywave_media::hls::TakeId;
+use skywave_media::ladder::{bitrate_bps, scaled};
 use skywave_media::name::StreamName;
 use skywave_media::time::{MediaTime, Mono, UnixTime};
-use skywave_media::worker_proto::{AudioOut, DEFAULT_MAX_WAIT, Encoder, VideoOut, WorkerConfig, X264Preset};
+use skywave_media::worker_proto::{
+    AudioOut, DEFAULT_MAX_WAIT, Encoder, OutputId, Pace, Slate, ThumbnailOut, VideoOut, WorkerConfig,
+    X264Preset,
+};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Bits per pixel of H.264 at the presets a live server can afford: 2.5 Mbit/s for 720p30.
-const BITS_PER_PIXEL: f64 = 0.09;
-
-/// Where each lane of the output has come to, so that a new worker goes on without a hole.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// Where each rendition of the output has come to, so that a new worker goes on without a hole.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Resume {
-    video: Option<MediaTime>,
+    video: BTreeMap<OutputId, MediaTime>,
     audio: Option<MediaTime>,
 }
 
 impl Resume {
     /// Takes note of a frame that went to the outputs.
-    pub(super) fn note(&mut self, frame: &Frame) {
-        let end = frame.duration.map_or(frame.dts, |d| frame.dts + d);
-        match frame.kind() {
-            TrackKind::Video => self.video = Some(end),
+    pub(super) fn note(&mut self, id: OutputId, frame: &Frame) {
+        self.set(frame.kind(), id, frame.duration.map_or(frame.dts, |d| frame.dts + d));
+    }
+
+    /// A rendition has come to `end`.
+    pub(super) fn set(&mut self, kind: TrackKind, id: OutputId, end: MediaTime) {
+        match kind {
+            TrackKind::Video => {
+                self.video.insert(id, end);
+            }
             TrackKind::Audio => self.audio = Some(end),
         }
+    }
+
+    /// Renditions that are not made now will begin anew some day: their hole is not filled.
+    pub(super) fn keep_video(&mut self, keep: impl Fn(OutputId) -> bool) {
+        self.video.retain(|id, _| keep(*id));
     }
 
     /// Whether some lane's end lies more than `gap` before `position`.
     pub(super) fn is_behind(&self, position: MediaTime, gap: Duration) -> bool {
         let gap_ns = i64::try_from(gap.as_nanos()).unwrap_or(i64::MAX);
-        [self.video, self.audio].into_iter().flatten().any(|end| (position - end).as_nanos() > gap_ns)
+        self.video.values().copied().chain(self.audio).any(|end| (position - end).as_nanos() > gap_ns)
     }
 }
 
@@ -44,6 +58,11 @@ pub(super) struct Wanted<'a> {
     pub(super) config: &'a Config,
     pub(super) epoch: Mono,
     pub(super) plan: Option<VideoPlan>,
+    /// The renditions to encode.
+    pub(super) made: &'a [Made],
+    /// The size of the picture that thumbnails are made of.
+    pub(super) picture: Option<(u32, u32)>,
+    pub(super) slate: Option<&'a Slate>,
     pub(super) audio: bool,
     pub(super) resume: &'a Resume,
 }
@@ -51,17 +70,15 @@ pub(super) struct Wanted<'a> {
 /// What the worker is to make.
 pub(super) fn worker_config(wanted: &Wanted<'_>) -> WorkerConfig {
     let settings = &wanted.config.transcode;
-    let video = match wanted.plan {
-        Some(VideoPlan::Transcode { width, height }) => Some(VideoOut {
-            width,
-            height,
-            fps: settings.fps,
-            encoder: encoder(wanted.config),
-            bitrate_bps: video_bitrate_bps(wanted.config, width, height),
-            keyframe_interval: Duration::from_millis(wanted.config.hls.segment_ms),
-            resume_at: wanted.resume.video,
-        }),
-        Some(VideoPlan::Passthrough) | None => None,
+    let out = |made: &Made| VideoOut {
+        id: made.id,
+        width: made.size.0,
+        height: made.size.1,
+        fps: settings.fps,
+        encoder: encoder(wanted.config),
+        bitrate_bps: made.bitrate_bps,
+        keyframe_interval: Duration::from_millis(wanted.config.hls.segment_ms),
+        resume_at: wanted.resume.video.get(&made.id).copied(),
     };
     let audio = wanted
         .audio
@@ -70,9 +87,23 @@ pub(super) fn worker_config(wanted: &Wanted<'_>) -> WorkerConfig {
         stream: wanted.stream.to_string(),
         epoch: wanted.epoch,
         max_wait: DEFAULT_MAX_WAIT,
-        video,
+        video: wanted.made.iter().map(out).collect(),
+        pace: match wanted.plan {
+            Some(VideoPlan::Passthrough) => Pace::Source,
+            Some(VideoPlan::Transcode { .. }) | None => Pace::Constant,
+        },
+        thumbnail: thumbnail(wanted),
+        slate: wanted.slate.cloned(),
         audio,
     }
+}
+
+fn thumbnail(wanted: &Wanted<'_>) -> Option<ThumbnailOut> {
+    let hls = &wanted.config.hls;
+    let size = wanted.picture.filter(|_| hls.thumbnail_ms > 0 && wanted.plan.is_some())?;
+    let height = hls.thumbnail_height.min(size.0).min(size.1);
+    let (width, height) = scaled(size, height);
+    Some(ThumbnailOut { width, height, interval: Duration::from_millis(hls.thumbnail_ms) })
 }
 
 /// The planner's part of the configuration.
@@ -99,7 +130,8 @@ pub(super) fn take_id(wall: UnixTime) -> TakeId {
     TakeId::new(digits.iter().rev().collect::<String>()).expect("digits and letters, thirteen at the most")
 }
 
-fn encoder(config: &Config) -> Encoder {
+/// Which encoder the worker is to use.
+pub(super) fn encoder(config: &Config) -> Encoder {
     match config.transcode.encoder {
         EncoderName::X264 => Encoder::X264 { preset: preset(&config.transcode.preset).unwrap_or_default() },
         EncoderName::Openh264 => Encoder::OpenH264,
@@ -111,12 +143,12 @@ pub(crate) fn preset(name: &str) -> Option<X264Preset> {
     crate::config::PRESETS.into_iter().find(|p| p.as_str() == name)
 }
 
-fn video_bitrate_bps(config: &Config, width: u32, height: u32) -> u32 {
+/// Bits per second of the rendition that has the publisher's own size.
+pub(super) fn video_bitrate_bps(config: &Config, width: u32, height: u32) -> u32 {
     if config.transcode.video_bitrate_bps > 0 {
         return config.transcode.video_bitrate_bps;
     }
-    let pixels_per_second = f64::from(width) * f64::from(height) * f64::from(config.transcode.fps);
-    (pixels_per_second * BITS_PER_PIXEL).clamp(200_000.0, 12_000_000.0) as u32
+    bitrate_bps((width, height), config.transcode.fps)
 }
 
 #[cfg(test)]
@@ -140,8 +172,36 @@ mod tests {
     fn a_lane_far_behind_is_not_filled_up() {
         let mut resume = Resume::default();
         assert!(!resume.is_behind(MediaTime::from_90k(90_000 * 60), Duration::from_secs(10)));
-        resume.video = Some(MediaTime::from_90k(90_000 * 45));
+        resume.set(TrackKind::Video, OutputId(1), MediaTime::from_90k(90_000 * 45));
         assert!(resume.is_behind(MediaTime::from_90k(90_000 * 60), Duration::from_secs(10)));
         assert!(!resume.is_behind(MediaTime::from_90k(90_000 * 54), Duration::from_secs(10)));
+        resume.keep_video(|id| id != OutputId(1));
+        assert!(
+            !resume.is_behind(MediaTime::from_90k(90_000 * 60), Duration::from_secs(10)),
+            "cut, not late"
+        );
+    }
+
+    #[test]
+    fn a_restarted_worker_resumes_each_rendition_at_its_own_tick_and_begins_new_ones_anew() {
+        let config = Config::default();
+        let made = [0, 1, 2].map(|id| Made { id: OutputId(id), size: (640, 360), bitrate_bps: 500_000 });
+        let mut resume = Resume::default();
+        resume.set(TrackKind::Video, OutputId(0), MediaTime::from_90k(9000));
+        resume.set(TrackKind::Video, OutputId(1), MediaTime::from_90k(6000));
+        let worker = worker_config(&Wanted {
+            stream: &"demo".parse().unwrap(),
+            config: &config,
+            epoch: Mono::default(),
+            plan: Some(VideoPlan::Transcode { width: 640, height: 360 }),
+            made: &made,
+            picture: Some((640, 360)),
+            slate: None,
+            audio: false,
+            resume: &resume,
+        });
+        let at: Vec<_> = worker.video.iter().map(|out| out.resume_at.map(|at| at.ticks)).collect();
+        assert_eq!(at, [Some(9000), Some(6000), None]);
+        assert_eq!(worker.thumbnail.map(|t| (t.width, t.height)), Some((320, 180)));
     }
 }

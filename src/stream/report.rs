@@ -2,13 +2,14 @@
 
 use super::publisher::{Publisher, Track};
 use super::status::{
-    Audio, IngestTotals, Layer, Output, PublisherStatus, Rendition, State, Status, Video, VideoPath, Viewers,
-    WorkerState, WorkerStatus,
+    Audio, EncodedRendition, IngestTotals, LadderReason, LadderStatus, Layer, Output, PublisherStatus,
+    Rendition, State, Status, Video, VideoPath, Viewers, WorkerState, WorkerStatus,
 };
 use super::{Phase, Stream};
 use crate::outputs::audience::lock;
 use crate::worker::Worker;
 use relay_node::BroadcastInfo;
+use skywave_media::admission::Reason;
 use skywave_media::codec::{Format, TrackKind};
 use skywave_media::fit::VideoPlan;
 use skywave_media::hls::date_time;
@@ -31,6 +32,7 @@ pub(super) fn report(stream: &mut Stream, now: Mono) -> Status {
         state: match stream.phase {
             Phase::Live => State::Live,
             Phase::Waiting { .. } => State::Waiting,
+            Phase::Slate { .. } => State::Slate,
             Phase::Ended { .. } => State::Ended,
         },
         since: Some(date_time(stream.epoch_wall)),
@@ -41,9 +43,11 @@ pub(super) fn report(stream: &mut Stream, now: Mono) -> Status {
         audio: publisher.and_then(audio),
         ingest,
         output: publisher.map(|_| output(stream.plan, video.as_ref())),
+        ladder: ladder(stream),
         worker: worker(&stream.worker),
         viewers: Viewers { webrtc: broadcast.viewers, hls: lock(&stream.audience).count(now) },
         renditions: stream.hls.renditions().map(|(kind, name)| rendition(stream, kind, name)).collect(),
+        thumbnail: stream.thumbnail.is_there().then(|| format!("/hls/{}/thumb.jpg", stream.name)),
         video,
         ..Status::starting(&stream.name)
     }
@@ -61,6 +65,28 @@ pub(super) fn add(totals: &mut IngestTotals, publisher: &Publisher) {
             totals.packets_lost += stats.reorder.lost;
             totals.frames_dropped += stats.frames_dropped;
         }
+    }
+}
+
+fn ladder(stream: &Stream) -> LadderStatus {
+    let ladder = &stream.ladder;
+    let name = |id| ladder.name(id).map(ToString::to_string).unwrap_or_default();
+    let encoded = ladder.made().iter().map(|made| EncodedRendition {
+        name: name(made.id),
+        width: made.size.0,
+        height: made.size.1,
+        bitrate_bps: made.bitrate_bps,
+    });
+    LadderStatus {
+        encoded: encoded.collect(),
+        cut: ladder.cut().iter().map(|made| name(made.id)).collect(),
+        reason: ladder.reason().map(|reason| match reason {
+            Reason::Fits => LadderReason::Fits,
+            Reason::NoRoom => LadderReason::NoRoom,
+            Reason::MachineFull => LadderReason::MachineFull,
+            Reason::EncodersLate => LadderReason::EncodersLate,
+        }),
+        asleep: stream.idle,
     }
 }
 
@@ -95,6 +121,7 @@ fn worker(worker: &Worker) -> WorkerStatus {
         frames_dropped: worker.dropped() + counters.frames_dropped,
         pictures_decoded: counters.pictures_decoded,
         pictures_repeated: counters.pictures_repeated,
+        pictures_late: counters.pictures_late,
         decoder_restarts: counters.decoder_restarts,
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Status {
     /// What goes out over HLS; null while nobody feeds the stream.
     #[schema(required = true)]
     pub(crate) output: Option<Output>,
+    pub(crate) ladder: LadderStatus,
     pub(crate) worker: WorkerStatus,
     pub(crate) viewers: Viewers,
     /// The renditions of the HLS output.
@@ -41,6 +42,9 @@ pub(crate) struct Status {
     /// Path of the WHEP endpoint.
     #[schema(example = "/whep/demo")]
     pub(crate) whep: String,
+    /// Path of the newest thumbnail (JPEG); null while there is none.
+    #[schema(required = true, example = "/hls/demo/thumb.jpg")]
+    pub(crate) thumbnail: Option<String>,
 }
 
 /// Where a stream is in its life.
@@ -54,6 +58,8 @@ pub(crate) enum State {
     Live,
     /// The publisher is gone and may return within the grace time; viewers stay.
     Waiting,
+    /// The publisher has stayed away for longer: HLS shows the slate until it returns.
+    Slate,
     /// It has ended; its last segments can still be fetched.
     Ended,
 }
@@ -174,6 +180,48 @@ pub(crate) struct Output {
     pub(crate) height: Option<u32>,
 }
 
+/// What is encoded of the publisher's video, and what there is no room for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Ladder)]
+pub(crate) struct LadderStatus {
+    /// Renditions that are encoded, the largest first. A source that is passed through is not among them.
+    pub(crate) encoded: Vec<EncodedRendition>,
+    /// Names of the renditions that are left out because the machine has no room, the largest first. They come back when it has.
+    pub(crate) cut: Vec<String>,
+    /// Why the ladder is as it is; null while nothing is encoded.
+    #[schema(required = true)]
+    pub(crate) reason: Option<LadderReason>,
+    /// Nothing is encoded because nobody watches what would have to be (`transcode.on_demand`).
+    pub(crate) asleep: bool,
+}
+
+/// One rendition that is encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct EncodedRendition {
+    /// Its name: `source`, `480p`.
+    pub(crate) name: String,
+    /// Width of the picture, in pixels.
+    pub(crate) width: u32,
+    /// Height of the picture, in pixels.
+    pub(crate) height: u32,
+    /// Mean bits per second it is encoded at.
+    pub(crate) bitrate_bps: u32,
+}
+
+/// Why a ladder is as high as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LadderReason {
+    /// Everything fits.
+    Fits,
+    /// There was no room for more when the stream began.
+    NoRoom,
+    /// The machine was full.
+    MachineFull,
+    /// The stream's encoders fell behind.
+    EncodersLate,
+}
+
 /// How video goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -200,6 +248,8 @@ pub(crate) struct WorkerStatus {
     pub(crate) pictures_decoded: u64,
     /// Pictures the present process has shown again because none came in time.
     pub(crate) pictures_repeated: u64,
+    /// Pictures that the present process's encoders had no time for.
+    pub(crate) pictures_late: u64,
     /// Decoders that the present process has replaced.
     pub(crate) decoder_restarts: u64,
 }
@@ -229,7 +279,7 @@ pub(crate) struct Viewers {
 /// One rendition of the HLS output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Rendition {
-    /// Its name: `source`, `audio`.
+    /// Its name: `source`, `480p`, `audio`.
     pub(crate) name: String,
     /// `video` or `audio`.
     pub(crate) kind: &'static str,
@@ -250,6 +300,7 @@ impl Status {
             audio: None,
             ingest: IngestTotals::default(),
             output: None,
+            ladder: LadderStatus::default(),
             worker: WorkerStatus {
                 state: WorkerState::Idle,
                 pid: None,
@@ -257,12 +308,14 @@ impl Status {
                 frames_dropped: 0,
                 pictures_decoded: 0,
                 pictures_repeated: 0,
+                pictures_late: 0,
                 decoder_restarts: 0,
             },
             viewers: Viewers::default(),
             renditions: Vec::new(),
             hls: format!("/hls/{name}/index.m3u8"),
             whep: format!("/whep/{name}"),
+            thumbnail: None,
         }
     }
 

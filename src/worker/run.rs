@@ -1,10 +1,12 @@
 //! One life of a worker process, from its start to its exit: the socket, the log lines, the watchdog.
 
+use bytes::Bytes;
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::name::StreamName;
+use skywave_media::time::MediaTime;
 use skywave_media::worker_proto::{
-    FrameReceiver, FrameSender, FromWorker, MessageReader, ToWorker, WorkerCounters, encode,
+    FrameReceiver, FrameSender, FromWorker, MessageReader, OutputId, ToWorker, WorkerCounters, encode,
 };
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -36,7 +38,8 @@ const LOG_LINES_PER_SECOND: u32 = 10;
 /// What a run tells its [`super::Worker`].
 #[derive(Debug)]
 pub(super) enum RunEvent {
-    Frame(Frame),
+    Frame(OutputId, Frame),
+    Thumbnail(MediaTime, Bytes),
     Counters(WorkerCounters),
     Fault(TrackKind),
     Exited(String),
@@ -161,10 +164,14 @@ async fn read(id: u64, stream: &StreamName, mut socket: OwnedReadHalf, events: &
                     tracing::warn!(%stream, lane = kind.as_str(), reason, "worker fault");
                     RunEvent::Fault(kind)
                 }
-                Ok(Some(FromWorker::Frame(message))) => match frames.frame(message) {
-                    Some(frame) => RunEvent::Frame(frame),
-                    None => return "it sent a frame before its format".to_owned(),
-                },
+                Ok(Some(FromWorker::Thumbnail { pts, jpeg })) => RunEvent::Thumbnail(pts, jpeg),
+                Ok(Some(FromWorker::Frame(message))) => {
+                    let id = message.output;
+                    match frames.frame(message) {
+                        Some(frame) => RunEvent::Frame(id, frame),
+                        None => return "it sent a frame before its format".to_owned(),
+                    }
+                }
             };
             if events.send((id, event)).await.is_err() {
                 return "its stream has ended".to_owned();

@@ -51,7 +51,7 @@ const LIBAV: &str = "gstreamer1.0-libav";
 const NICE: &str = "gstreamer1.0-nice";
 
 /// Every element the product names, and those that they make themselves (`webrtcbin` needs ICE, DTLS and SRTP).
-const ELEMENTS: [(&str, &str, NeededFor); 47] = [
+const ELEMENTS: [(&str, &str, NeededFor); 50] = [
     ("appsrc", BASE, NeededFor::Worker),
     ("appsink", BASE, NeededFor::Worker),
     ("videoconvertscale", BASE, NeededFor::Worker),
@@ -63,6 +63,9 @@ const ELEMENTS: [(&str, &str, NeededFor); 47] = [
     ("opusdec", BASE, NeededFor::Worker),
     ("x264enc", UGLY, NeededFor::Worker),
     ("voaacenc", BAD, NeededFor::Worker),
+    ("jpegenc", GOOD, NeededFor::Worker),
+    ("jpegdec", GOOD, NeededFor::Worker),
+    ("pngdec", GOOD, NeededFor::Worker),
     ("openh264enc", BAD, NeededFor::OpenH264),
     ("h264parse", BAD, NeededFor::OpenH264),
     ("webrtcbin", BAD, NeededFor::Publish),

@@ -12,7 +12,7 @@ mod log;
 
 use crate::transcode::{AudioLane, TranscodeError, VideoLane, Waker};
 use link::Link;
-use liveness::Liveness;
+use liveness::{Liveness, Pipeline};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::Timespec;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -183,14 +183,15 @@ impl Worker {
 
     fn handle_config(&mut self, config: &WorkerConfig) -> Result<(), WorkerError> {
         let now = now();
-        match (&config.video, &mut self.video) {
-            (Some(out), Some(lane)) => lane.handle_config(config, out.clone(), now),
-            (Some(out), none) => *none = Some(VideoLane::new(config, out.clone(), waker(&self.wake), now)),
-            (None, lane) => {
-                if let Some(lane) = lane.take() {
-                    lane.add_counters(&mut self.past);
+        match &mut self.video {
+            Some(lane) => {
+                if !lane.handle_config(config, now) {
+                    self.send_frames()?;
+                    let lane = self.video.take();
+                    lane.inspect(|lane| lane.add_counters(&mut self.past));
                 }
             }
+            none => *none = VideoLane::new(config, waker(&self.wake), now),
         }
         match (&config.audio, &mut self.audio) {
             (Some(out), Some(lane)) => lane.handle_config(config, out.clone()),
@@ -226,9 +227,11 @@ impl Worker {
     fn handle_progress(&mut self, now: Mono) -> Result<(), WorkerError> {
         if let Some(lane) = &mut self.video {
             lane.handle_progress(now)?;
-            while let Some(frame) = lane.poll_frame() {
-                self.counters.video_frames_out += 1;
-                self.link.send(&FromWorker::Frame(self.sender.message(&frame)))?;
+        }
+        self.send_frames()?;
+        if let Some(lane) = &mut self.video {
+            while let Some((pts, jpeg)) = lane.poll_thumbnail() {
+                self.link.send(&FromWorker::Thumbnail { pts, jpeg })?;
             }
             self.faults[0].note(std::iter::from_fn(|| lane.poll_fault()));
         }
@@ -248,14 +251,30 @@ impl Worker {
         Ok(())
     }
 
+    fn send_frames(&mut self) -> Result<(), WorkerError> {
+        while let Some((output, frame)) = self.video.as_mut().and_then(VideoLane::poll_frame) {
+            self.counters.video_frames_out += 1;
+            self.link.send(&FromWorker::Frame(self.sender.message_of(output, &frame)))?;
+        }
+        Ok(())
+    }
+
     fn handle_heartbeat(&mut self, now: Mono) -> Result<(), WorkerError> {
         if now < self.next_heartbeat {
             return Ok(());
         }
         self.next_heartbeat = now + HEARTBEAT_INTERVAL;
-        let [a, b] = self.video.as_ref().map_or([None; 2], VideoLane::progress);
-        let [c, d] = self.audio.as_ref().map_or([None; 2], AudioLane::progress);
-        if self.liveness.handle_beat([a, b, c, d]) {
+        let video = self.video.as_ref();
+        let encoders = video.into_iter().flat_map(VideoLane::encoder_progress);
+        let encoders = encoders.map(|(id, progress)| (Pipeline::VideoEncoder(id), progress));
+        let [decoder, encoder] = self.audio.as_ref().map_or([None; 2], AudioLane::progress);
+        let others = [
+            (Pipeline::VideoDecoder, video.and_then(VideoLane::decoder_progress)),
+            (Pipeline::AudioDecoder, decoder),
+            (Pipeline::AudioEncoder, encoder),
+        ];
+        let others = others.into_iter().filter_map(|(pipeline, progress)| Some((pipeline, progress?)));
+        if self.liveness.handle_beat(encoders.chain(others)) {
             let counters = self.counters();
             self.link.send(&FromWorker::Heartbeat { at: now, counters })?;
         }

@@ -65,6 +65,8 @@ pub struct VideoCadenceCounters {
     pub repeated: u64,
     /// Pictures that took no slot.
     pub dropped: u64,
+    /// Of these, pictures that had a slot and waited for an encoder until newer ones had come.
+    pub late: u64,
 }
 
 /// Decides which picture fills which slot.
@@ -126,6 +128,7 @@ impl<P: Clone> VideoCadence<P> {
         if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
             self.counters.dropped += 1;
+            self.counters.late += 1;
         }
     }
 

@@ -124,6 +124,31 @@ pub fn slice_type(nal: &[u8]) -> Option<SliceType> {
     SliceHeader::parse(nal).map(|header| header.slice_type)
 }
 
+/// An access unit (lengths of four bytes) with the parameter sets of its format before it, unless it begins with some.
+///
+/// ISO/IEC 14496-15 has them in the sample entry alone where that is `avc1`. In band besides, they do no harm, and a demuxer that
+/// reads one sample entry only (ffmpeg 5.1 passes over every `moov` but the first) decodes on when the picture's size changes.
+///
+/// # Errors
+/// [`H264Error`] when `config` is no `avcC`.
+pub fn with_parameter_sets(config: &[u8], access_unit: &Bytes) -> Result<Bytes, H264Error> {
+    let first = avcc_nals(access_unit, 4).next().and_then(Result::ok).and_then(nal_unit_type);
+    if first == Some(nal_type::SPS) {
+        return Ok(access_unit.clone());
+    }
+    let config = AvcConfig::parse(config)?;
+    let sets: Vec<&Bytes> = config.sps.iter().chain(&config.pps).collect();
+    let size: usize = sets.iter().map(|set| 4 + set.len()).sum();
+    let mut out = BytesMut::with_capacity(size + access_unit.len());
+    for set in sets {
+        // A set in `avcC` has a length of 16 bits.
+        out.put_u32(u32::try_from(set.len()).unwrap_or(0));
+        out.extend_from_slice(set);
+    }
+    out.extend_from_slice(access_unit);
+    Ok(out.freeze())
+}
+
 /// The NAL units of an AVCC buffer with `length_size` (1, 2 or 4) byte lengths, each without its length.
 ///
 /// A length that reaches past the end is an error, after which the iterator ends. Empty NAL units are passed over.

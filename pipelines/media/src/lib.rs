@@ -6,8 +6,10 @@
 //! wants done, getters look. **After each `handle_*` the caller drains every `poll_*` until `None`, then reads
 //! `poll_timeout` and calls `handle_timeout` no later than that.** Time, randomness and the wall clock are inputs.
 
+pub mod admission;
 mod bits;
 pub mod cadence_audio;
+pub mod cadence_follow;
 pub mod cadence_video;
 pub mod capture;
 pub mod codec;
@@ -18,6 +20,7 @@ pub mod frame;
 pub mod h264;
 pub mod hls;
 pub mod ingest;
+pub mod ladder;
 pub mod name;
 pub mod packet;
 pub mod packetize;

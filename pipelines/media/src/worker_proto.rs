@@ -29,6 +29,12 @@ const MAX_TIMELINE_SECONDS: i128 = 100 * 366 * 24 * 3600;
 /// Widest and highest picture the worker makes, in pixels.
 const MAX_DIMENSION: u32 = 8192;
 
+/// Video outputs of one worker; [`OutputId`]s lie below it.
+pub const MAX_OUTPUTS: usize = 16;
+
+/// The largest thumbnail a worker may hand out, in bytes.
+const MAX_THUMBNAIL_BYTES: usize = 512 * 1024;
+
 /// What the server tells its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
@@ -47,6 +53,13 @@ pub enum FromWorker {
     Ready,
     /// One coded frame of an output rendition.
     Frame(FrameMessage),
+    /// A small picture of what is shown.
+    Thumbnail {
+        /// When it is shown, on the stream's timeline.
+        pts: MediaTime,
+        /// JPEG.
+        jpeg: Bytes,
+    },
     /// The worker is alive and its pipelines move. None for the better part of a second means that it hangs.
     Heartbeat {
         /// When it was sent.
@@ -69,6 +82,8 @@ pub enum FromWorker {
 pub struct FrameMessage {
     /// The lane.
     pub kind: TrackKind,
+    /// Which of the lane's outputs; zero for audio and for frames of the source.
+    pub output: OutputId,
     /// The format of this frame and those after it; `None` while it stays what it was.
     pub format: Option<Format>,
     /// When it is shown or heard, on the stream's timeline.
@@ -83,6 +98,11 @@ pub struct FrameMessage {
     pub data: Bytes,
 }
 
+/// Which of a worker's video outputs. The server gives the numbers; frames that are on their way while outputs change
+/// keep theirs, so a number means the same rendition for as long as the worker runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OutputId(pub u8);
+
 /// What one stream's worker makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerConfig {
@@ -93,10 +113,47 @@ pub struct WorkerConfig {
     /// How far behind its place on the timeline a source frame may come before its place is filled without it.
     /// Frames that come on time are never held back.
     pub max_wait: Duration,
-    /// The video to make from the source's; none when it is absent or passed through.
-    pub video: Option<VideoOut>,
+    /// The renditions to make of the source's video, decoded once. All have the same frame rate and keyframe grid.
+    pub video: Vec<VideoOut>,
+    /// Which frames the renditions have, and where their keyframes stand.
+    pub pace: Pace,
+    /// The small pictures to make of the source's video.
+    pub thumbnail: Option<ThumbnailOut>,
+    /// What is shown instead of a source that has gone.
+    pub slate: Option<Slate>,
     /// The audio to make from the source's.
     pub audio: Option<AudioOut>,
+}
+
+/// The frames of all video outputs of one worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pace {
+    /// A constant frame rate, whatever the source does; keyframes on the grid of [`VideoOut::keyframe_interval`].
+    #[default]
+    Constant,
+    /// The source's own frames and keyframes, at its own times: for renditions beside a source that is passed through.
+    /// [`VideoOut::fps`] is the most there may be; of a faster source frames are left out.
+    Source,
+}
+
+/// Small pictures of what is shown, as JPEG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThumbnailOut {
+    /// Width in pixels, even.
+    pub width: u32,
+    /// Height in pixels, even.
+    pub height: u32,
+    /// Time between two of them.
+    pub interval: Duration,
+}
+
+/// What is shown while nobody publishes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Slate {
+    /// A plain grey picture.
+    Plain,
+    /// A picture file: PNG or JPEG.
+    Picture(Bytes),
 }
 
 /// [`WorkerConfig::max_wait`] when there is no reason for another.
@@ -105,6 +162,8 @@ pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(300);
 /// One video output: H.264 at a constant frame rate and a pinned size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoOut {
+    /// Its number; no two have the same.
+    pub id: OutputId,
     /// Width in pixels, even.
     pub width: u32,
     /// Height in pixels, even.
@@ -187,9 +246,11 @@ pub struct WorkerCounters {
     pub pictures_repeated: u64,
     /// Decoded pictures that no slot wanted, or that the encoder had no time for.
     pub pictures_dropped: u64,
+    /// Of these, the pictures that the encoders had no time for.
+    pub pictures_late: u64,
     /// Source frames thrown away because a decoder could not follow.
     pub frames_dropped: u64,
-    /// Video frames sent.
+    /// Video frames sent, of all renditions.
     pub video_frames_out: u64,
     /// Audio frames sent.
     pub audio_frames_out: u64,
@@ -241,6 +302,10 @@ impl Message for FromWorker {
     fn validate(&self) -> Result<(), ProtoError> {
         match self {
             Self::Frame(frame) => frame.validate(),
+            Self::Thumbnail { pts, jpeg } => {
+                check_time([*pts])?;
+                check(jpeg.len() <= MAX_THUMBNAIL_BYTES, "thumbnail size")
+            }
             Self::Ready | Self::Heartbeat { .. } | Self::Fault { .. } => Ok(()),
         }
     }
@@ -251,8 +316,19 @@ impl WorkerConfig {
         if self.max_wait > Duration::from_secs(60) {
             return Err(ProtoError::OutOfRange("max_wait beyond a minute"));
         }
-        if let Some(video) = &self.video {
+        check(self.video.len() <= MAX_OUTPUTS, "number of video outputs")?;
+        for (index, video) in self.video.iter().enumerate() {
             video.validate()?;
+            let others = &self.video[..index];
+            check(others.iter().all(|other| other.id != video.id), "video outputs of one number")?;
+            let same = |other: &VideoOut| {
+                (other.fps, other.keyframe_interval) == (video.fps, video.keyframe_interval)
+            };
+            check(others.iter().all(same), "video outputs of different frame rates or keyframe grids")?;
+        }
+        if let Some(thumbnail) = &self.thumbnail {
+            check(is_size(thumbnail.width, thumbnail.height), "thumbnail size")?;
+            check(thumbnail.interval >= Duration::from_millis(100), "thumbnail interval")?;
         }
         if let Some(audio) = &self.audio {
             check(audio.bitrate_bps > 0, "audio bitrate of zero")?;
@@ -264,8 +340,8 @@ impl WorkerConfig {
 
 impl VideoOut {
     fn validate(&self) -> Result<(), ProtoError> {
-        let even = |n: u32| (2..=MAX_DIMENSION).contains(&n) && n.is_multiple_of(2);
-        check(even(self.width) && even(self.height), "picture size")?;
+        check(usize::from(self.id.0) < MAX_OUTPUTS, "number of a video output")?;
+        check(is_size(self.width, self.height), "picture size")?;
         check((1..=240).contains(&self.fps), "frame rate")?;
         check(self.bitrate_bps > 0, "video bitrate of zero")?;
         let interval = self.keyframe_interval;
@@ -280,8 +356,14 @@ impl VideoOut {
 impl FrameMessage {
     fn validate(&self) -> Result<(), ProtoError> {
         check_time([self.pts, self.dts].into_iter().chain(self.duration))?;
+        check(usize::from(self.output.0) < MAX_OUTPUTS, "number of an output")?;
         check(self.format.as_ref().is_none_or(|f| f.kind() == self.kind), "format of the other lane")
     }
+}
+
+fn is_size(width: u32, height: u32) -> bool {
+    let even = |n: u32| (2..=MAX_DIMENSION).contains(&n) && n.is_multiple_of(2);
+    even(width) && even(height)
 }
 
 fn check(holds: bool, what: &'static str) -> Result<(), ProtoError> {
@@ -392,27 +474,45 @@ impl<M: Message> MessageReader<M> {
     }
 }
 
-/// The sending side's memory of formats: turns frames into messages that carry the format only when it changes.
+/// The formats of all lanes and outputs that were named last; at most [`MAX_OUTPUTS`] a lane.
 #[derive(Debug, Default)]
-pub struct FrameSender {
-    video: Option<Arc<Format>>,
-    audio: Option<Arc<Format>>,
+struct Formats(Vec<(TrackKind, OutputId, Arc<Format>)>);
+
+impl Formats {
+    fn get(&self, kind: TrackKind, output: OutputId) -> Option<&Arc<Format>> {
+        self.0.iter().find(|known| (known.0, known.1) == (kind, output)).map(|known| &known.2)
+    }
+
+    fn set(&mut self, kind: TrackKind, output: OutputId, format: Arc<Format>) {
+        match self.0.iter_mut().find(|known| (known.0, known.1) == (kind, output)) {
+            Some(known) => known.2 = format,
+            None => self.0.push((kind, output, format)),
+        }
+    }
 }
 
+/// The sending side's memory of formats: turns frames into messages that carry the format only when it changes.
+#[derive(Debug, Default)]
+pub struct FrameSender(Formats);
+
 impl FrameSender {
-    /// The message for the next frame of this connection. Data is shared, not copied.
+    /// The message for the next frame of this connection: one of the source, or audio. Data is shared, not copied.
     pub fn message(&mut self, frame: &Frame) -> FrameMessage {
-        let known = match frame.kind() {
-            TrackKind::Video => &mut self.video,
-            TrackKind::Audio => &mut self.audio,
-        };
+        self.message_of(OutputId::default(), frame)
+    }
+
+    /// The message for the next frame of one video output.
+    pub fn message_of(&mut self, output: OutputId, frame: &Frame) -> FrameMessage {
+        let kind = frame.kind();
         // Frames of one format share an allocation, so the usual case is a comparison of pointers.
-        let same = known.as_ref().is_some_and(|k| Arc::ptr_eq(k, &frame.format) || **k == *frame.format);
+        let known = self.0.get(kind, output);
+        let same = known.is_some_and(|k| Arc::ptr_eq(k, &frame.format) || **k == *frame.format);
         if !same {
-            *known = Some(frame.format.clone());
+            self.0.set(kind, output, frame.format.clone());
         }
         FrameMessage {
-            kind: frame.kind(),
+            kind,
+            output,
             format: (!same).then(|| (*frame.format).clone()),
             pts: frame.pts,
             dts: frame.dts,
@@ -425,23 +525,16 @@ impl FrameSender {
 
 /// The receiving side's memory of formats: turns messages back into frames.
 #[derive(Debug, Default)]
-pub struct FrameReceiver {
-    video: Option<Arc<Format>>,
-    audio: Option<Arc<Format>>,
-}
+pub struct FrameReceiver(Formats);
 
 impl FrameReceiver {
-    /// The frame of a message; `None` when the sender never said this lane's format (a breach of the protocol).
+    /// The frame of a message; `None` when the sender never said this output's format (a breach of the protocol).
     pub fn frame(&mut self, message: FrameMessage) -> Option<Frame> {
-        let known = match message.kind {
-            TrackKind::Video => &mut self.video,
-            TrackKind::Audio => &mut self.audio,
-        };
         if let Some(format) = message.format {
-            *known = Some(Arc::new(format));
+            self.0.set(message.kind, message.output, Arc::new(format));
         }
         Some(Frame {
-            format: known.clone()?,
+            format: self.0.get(message.kind, message.output)?.clone(),
             pts: message.pts,
             dts: message.dts,
             duration: message.duration,

@@ -103,6 +103,37 @@ fn sound_alone_is_a_stream() {
 }
 
 #[test]
+fn a_rendition_that_pauses_holds_nobody_back_is_not_told_of_and_is_taken_back_in_by_its_next_frame() {
+    let mut bench = Bench::new(HlsConfig::default());
+    bench.add("source", TrackKind::Video);
+    bench.add("480p", TrackKind::Video);
+    let (large, small) = (h264(1280, 720), h264(854, 480));
+    let both = |bench: &mut Bench, from: i64, to: i64, with_small: bool| {
+        for i in from * 30..to * 30 {
+            bench.frame("source", video(&large, i * 3000, i % 60 == 0));
+            if with_small {
+                bench.frame("480p", video(&small, i * 3000, i % 60 == 0));
+            }
+        }
+    };
+    both(&mut bench, 0, 5, true);
+    assert!(text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
+    let now = bench.now;
+    bench.packager.handle_pause(&name("480p"), now);
+    both(&mut bench, 5, 13, false);
+    assert_eq!(bench.segments("source").len(), 6, "nobody is held back");
+    assert!(!text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
+    let gaps = text(&bench.view(), "480p/index.m3u8").matches("#EXT-X-GAP").count();
+    assert!(gaps >= 1, "its playlist keeps pace, but for the two segments that any rendition may be behind");
+    both(&mut bench, 13, 19, true);
+    assert!(text(&bench.view(), "index.m3u8").contains("480p/index.m3u8"));
+    let last = |rendition: &str| *bench.segments(rendition).last().unwrap();
+    assert_eq!(last("480p").0, last("source").0, "the same numbers at the same time");
+    assert_eq!(last("480p").1, 2000);
+    bench.packager.handle_pause(&name("nobody"), now);
+}
+
+#[test]
 fn silent_sound_holds_pictures_back_for_little_more_than_half_a_second_and_joins_later() {
     let mut bench = Bench::usual();
     let (h264, aac) = (h264(640, 360), aac());

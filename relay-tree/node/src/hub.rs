@@ -43,6 +43,8 @@ pub(crate) struct Broadcast {
     ended: AtomicBool,
     /// Viewers that are connected.
     viewers: AtomicUsize,
+    /// Viewers that can decode nothing that is published, only the rendition.
+    needing: AtomicUsize,
     /// Viewers' sessions, connected or on their way.
     places: AtomicUsize,
     next_source: AtomicU32,
@@ -150,6 +152,7 @@ impl Broadcast {
             home: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             viewers: AtomicUsize::new(0),
+            needing: AtomicUsize::new(0),
             places: AtomicUsize::new(0),
             next_source: AtomicU32::new(1),
             described: Mutex::default(),
@@ -244,6 +247,15 @@ impl Broadcast {
         }
     }
 
+    /// A viewer needs the rendition, or one that did needs it no more.
+    pub(crate) fn count_need(&self, needs: bool) {
+        if needs {
+            self.needing.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.needing.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     /// Notes how much a source sends; the home thread says so now and then, and when a source is new.
     pub(crate) fn describe(&self, info: &Arc<SourceInfo>, bitrate_bps: u64, last: Instant) {
         let mut described = lock(&self.described);
@@ -288,6 +300,7 @@ impl Broadcast {
         BroadcastInfo {
             published: self.publisher.load(Ordering::Acquire) != 0,
             viewers: self.viewers.load(Ordering::Acquire),
+            rendition_viewers: self.needing.load(Ordering::Acquire),
             layers,
             audio: described.audio,
         }

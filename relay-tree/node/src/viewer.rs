@@ -58,6 +58,8 @@ pub(crate) struct Viewer {
     layer: LayerChoice,
     /// Version of the sources that the lanes were chosen from.
     seen_version: Option<u32>,
+    /// It can decode nothing that is published, only the rendition.
+    needs_rendition: bool,
     /// Packets asked for again: lane and sequence number.
     missing: Vec<(usize, u16)>,
     resends_left: usize,
@@ -104,6 +106,7 @@ impl Viewer {
             policy: LayerPolicy::default(),
             layer: LayerChoice::Automatic,
             seen_version: None,
+            needs_rendition: false,
             missing: Vec::new(),
             resends_left: MAX_RESENDS,
             demands: Vec::new(),
@@ -335,6 +338,21 @@ impl Viewer {
                 self.demands.push(source.info.id);
             }
         }
+        self.note_need(sources);
+    }
+
+    /// Tells whether this viewer needs the rendition, so that somebody makes it.
+    fn note_need(&mut self, sources: &Sources) {
+        let video = |s: &&FeedSource| s.info.kind == TrackKind::Video && !s.info.rendition;
+        let mut published = sources.iter().filter(video).peekable();
+        let lane = self.lanes.iter().find(|lane| lane.kind == TrackKind::Video);
+        let needs = lane.is_some_and(|lane| {
+            published.peek().is_some() && !published.any(|source| lane.takes(source.info.codec))
+        });
+        if needs != self.needs_rendition {
+            self.needs_rendition = needs;
+            self.broadcast.count_need(needs);
+        }
     }
 
     fn newest_sound<'a>(&self, lane: usize, sources: &'a Sources) -> Option<&'a FeedSource> {
@@ -462,6 +480,9 @@ impl Drop for Viewer {
     fn drop(&mut self) {
         if self.connected.is_some() {
             self.broadcast.count_viewer(false);
+        }
+        if self.needs_rendition {
+            self.broadcast.count_need(false);
         }
         self.broadcast.leave_place();
     }

@@ -133,6 +133,8 @@ pub struct BroadcastInfo {
     pub published: bool,
     /// WebRTC viewers that are connected.
     pub viewers: usize,
+    /// Of these, viewers that can decode nothing that is published, only the H.264 rendition.
+    pub rendition_viewers: usize,
     /// Layers of the source video, best last; one entry without simulcast.
     pub layers: Vec<LayerInfo>,
     /// Codec of the audio.

@@ -196,7 +196,13 @@ mod tests {
             bitrate_bps: *bitrate_bps,
             active: *bitrate_bps > 0,
         };
-        BroadcastInfo { published, viewers, layers: layers.iter().map(layer).collect(), audio: None }
+        BroadcastInfo {
+            published,
+            viewers,
+            rendition_viewers: 0,
+            layers: layers.iter().map(layer).collect(),
+            audio: None,
+        }
     }
 
     fn names(events: &[Event]) -> Vec<&'static str> {

@@ -6,6 +6,7 @@ import {
   type Board,
   type BoardStream,
   boardOf,
+  ladderWords,
   lossWords,
   viewerWords,
   workerWords,
@@ -60,4 +61,17 @@ test('viewers, loss and workers in words', () => {
   assert.equal(workerWords(null), '');
   assert.equal(workerWords({ state: 'idle', restarts: 0 }), 'not needed');
   assert.equal(workerWords({ state: 'running', restarts: 2 }), 'running · restarted 2 times');
+});
+
+test('a ladder says what is encoded and what there is no room for', () => {
+  const rung = (name: string) => ({ name, width: 854, height: 480, bitrate_bps: 1_000_000 });
+  const whole = { encoded: [rung('source'), rung('480p')], cut: [], reason: 'fits' as const, asleep: false };
+  assert.equal(ladderWords(undefined), '');
+  assert.equal(ladderWords(whole), 'source, 480p');
+  const cut = { ...whole, encoded: [rung('480p')], cut: ['source'], reason: 'machine-full' as const };
+  assert.equal(ladderWords(cut), '480p · no room for source');
+  assert.equal(
+    ladderWords({ encoded: [], cut: [], reason: null, asleep: true }),
+    'on demand: nobody watches',
+  );
 });

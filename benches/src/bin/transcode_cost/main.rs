@@ -16,8 +16,8 @@ use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::time::MediaTime;
 use skywave_media::worker_proto::{
-    AudioOut, Encoder, FrameMessage, FrameSender, FromWorker, MessageReader, ToWorker, VideoOut,
-    WorkerConfig, encode,
+    AudioOut, Encoder, FrameMessage, FrameSender, FromWorker, MessageReader, OutputId, Pace, ToWorker,
+    VideoOut, WorkerConfig, X264Preset, encode,
 };
 use std::error::Error;
 use std::io::{Read, Write};
@@ -27,6 +27,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 const VIDEO_BITRATE_BPS: u32 = 2_500_000;
+
+/// The ladder: width, height and bits per second.
+const LADDER: [(u32, u32, u32); 3] =
+    [(1280, 720, VIDEO_BITRATE_BPS), (854, 480, 1_300_000), (426, 240, 450_000)];
+
 const AUDIO_BITRATE_BPS: u32 = 128_000;
 
 type Failure = Box<dyn Error>;
@@ -64,14 +69,17 @@ fn measure(seconds: u32, runs: u32) -> Result<(), Failure> {
     // Interleaved, so that what else the machine does hits all rows alike.
     for _ in 0..runs {
         let measured = [
-            ("ffmpeg: video + audio", ffmpeg(&input, true, true)?),
-            ("worker: video + audio", worker(&input, true, true, false)?),
-            ("worker: video + audio, paced live", worker(&input, true, true, true)?),
-            ("ffmpeg: video", ffmpeg(&input, true, false)?),
-            ("worker: video", worker(&input, true, false, false)?),
-            ("ffmpeg: audio", ffmpeg(&input, false, true)?),
-            ("worker: audio (H.264 passthrough)", worker(&input, false, true, false)?),
-            ("worker: audio, paced live", worker(&input, false, true, true)?),
+            ("ffmpeg: video + audio", ffmpeg(&input, 1, true)?),
+            ("worker: video + audio", worker(&input, 1, true, false)?),
+            ("worker: video + audio, paced live", worker(&input, 1, true, true)?),
+            ("ffmpeg: video", ffmpeg(&input, 1, false)?),
+            ("worker: video", worker(&input, 1, false, false)?),
+            ("ffmpeg: ladder 720 + 480 + 240", ffmpeg(&input, 3, false)?),
+            ("worker: ladder 720 + 480 + 240", worker(&input, 3, false, false)?),
+            ("worker: ladder, paced live", worker(&input, 3, false, true)?),
+            ("ffmpeg: audio", ffmpeg(&input, 0, true)?),
+            ("worker: audio (H.264 passthrough)", worker(&input, 0, true, false)?),
+            ("worker: audio, paced live", worker(&input, 0, true, true)?),
         ];
         for (name, cost) in measured {
             match rows.iter_mut().find(|row| row.name == name) {
@@ -100,11 +108,15 @@ fn measure(seconds: u32, runs: u32) -> Result<(), Failure> {
         rows.iter().flat_map(|row| &row.costs).flat_map(|c| c.delays_ms.iter().copied()).collect();
     println!("\ndelay of a picture through the worker, live: {}", process::spread(&delays));
     println!("worker / ffmpeg: {ratio:.3} (goal <= 1.1)");
+    let ladder = cpu("worker: ladder 720 + 480 + 240") / cpu("ffmpeg: ladder 720 + 480 + 240");
+    println!("worker / ffmpeg, ladder: {ladder:.3} (goal <= 1.1)");
     println!("passthrough: {:.4} core (goal <= 0.05)", cpu("worker: audio, paced live"));
     Ok(())
 }
 
-fn ffmpeg(input: &Input, video: bool, audio: bool) -> Result<Cost, Failure> {
+/// So many renditions from the top of the ladder.
+fn ffmpeg(input: &Input, renditions: usize, audio: bool) -> Result<Cost, Failure> {
+    let video = renditions > 0;
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
     if video {
@@ -113,10 +125,22 @@ fn ffmpeg(input: &Input, video: bool, audio: bool) -> Result<Cost, Failure> {
     if audio {
         command.args(["-threads", "1", "-i"]).arg(input.audio_path());
     }
-    if video {
+    if renditions > 1 {
+        command.args(["-filter_complex_threads", "1", "-filter_complex", &scaled_by_ffmpeg(renditions)]);
+    }
+    for (index, (_, _, bitrate)) in LADDER.iter().enumerate().take(renditions) {
+        if renditions > 1 {
+            command.args(["-map", &format!("[out{index}]")]);
+        }
         command
             .args("-c:v libx264 -preset superfast -tune zerolatency -threads 1 -filter_threads 1".split(' '));
-        command.args("-b:v 2500k -maxrate 2500k -bufsize 3750k -g 60 -sc_threshold 0 -bf 0".split(' '));
+        command.args("-g 60 -sc_threshold 0 -bf 0".split(' '));
+        for (option, bits) in [("-b:v", *bitrate), ("-maxrate", *bitrate), ("-bufsize", bitrate * 3 / 2)] {
+            command.args([option, &bits.to_string()]);
+        }
+        if index + 1 < renditions {
+            command.args(["-f", "null", "-"]);
+        }
     }
     if audio {
         command.args(["-c:a", "aac", "-b:a", "128k"]);
@@ -125,8 +149,19 @@ fn ffmpeg(input: &Input, video: bool, audio: bool) -> Result<Cost, Failure> {
     process::cost_of(child, None)
 }
 
+/// A filter graph that decodes once and scales with ffmpeg's cheapest scaler.
+fn scaled_by_ffmpeg(renditions: usize) -> String {
+    let names = |prefix: &str| (0..renditions).map(|i| format!("[{prefix}{i}]")).collect::<String>();
+    let scales = LADDER.iter().enumerate().take(renditions).map(|(i, (width, height, _))| match i {
+        0 => "; [in0]null[out0]".to_owned(),
+        _ => format!("; [in{i}]scale={width}:{height}:flags=fast_bilinear[out{i}]"),
+    });
+    format!("[0:v]split={renditions}{}{}", names("in"), scales.collect::<String>())
+}
+
 /// Feeds the worker as fast as it takes frames, or as they would come.
-fn worker(input: &Input, video: bool, audio: bool, paced: bool) -> Result<Cost, Failure> {
+fn worker(input: &Input, renditions: usize, audio: bool, paced: bool) -> Result<Cost, Failure> {
+    let video = renditions > 0;
     let (mut socket, theirs) = UnixStream::pair()?;
     let begun = Instant::now();
     let child = Command::new(std::env::current_exe()?)
@@ -144,15 +179,10 @@ fn worker(input: &Input, video: bool, audio: bool, paced: bool) -> Result<Cost, 
         stream: "bench".into(),
         epoch: process::now() - ahead,
         max_wait: if paced { Duration::from_millis(300) } else { Duration::from_secs(60) },
-        video: video.then_some(VideoOut {
-            width: 1280,
-            height: 720,
-            fps: 30,
-            encoder: Encoder::default(),
-            bitrate_bps: VIDEO_BITRATE_BPS,
-            keyframe_interval: Duration::from_secs(2),
-            resume_at: None,
-        }),
+        video: (0..).zip(LADDER).map(|(id, size)| out(OutputId(id), size)).take(renditions).collect(),
+        pace: Pace::Constant,
+        thumbnail: None,
+        slate: None,
         audio: audio.then_some(AudioOut { bitrate_bps: AUDIO_BITRATE_BPS, resume_at: None }),
     };
     send(&mut socket, &ToWorker::Configure(config))?;
@@ -198,6 +228,19 @@ fn worker(input: &Input, video: bool, audio: bool, paced: bool) -> Result<Cost, 
     Ok(cost)
 }
 
+const fn out(id: OutputId, (width, height, bitrate_bps): (u32, u32, u32)) -> VideoOut {
+    VideoOut {
+        id,
+        width,
+        height,
+        fps: 30,
+        encoder: Encoder::X264 { preset: X264Preset::Superfast },
+        bitrate_bps,
+        keyframe_interval: Duration::from_secs(2),
+        resume_at: None,
+    }
+}
+
 fn send(socket: &mut UnixStream, message: &ToWorker) -> Result<(), Failure> {
     let mut bytes = Vec::new();
     encode(message, &mut bytes)?;
@@ -236,7 +279,7 @@ impl Reader {
                 FromWorker::Ready => self.ready = true,
                 FromWorker::Frame(frame) => self.take_frame(&frame),
                 FromWorker::Fault { kind, reason } => eprintln!("{}: {reason}", kind.as_str()),
-                FromWorker::Heartbeat { .. } => {}
+                FromWorker::Heartbeat { .. } | FromWorker::Thumbnail { .. } => {}
             }
         }
         Ok(())

@@ -1,97 +1,127 @@
-//! The video lane: any codec in, H.264 at a constant rate and a pinned size out.
+//! The video lane: any codec in, decoded once; H.264 renditions with the same frames at the same times out, and thumbnails.
 
 mod decoder;
 mod encoder;
+mod output;
+mod pacer;
+mod slate;
+mod thumbnails;
 
 use super::TranscodeError;
 use super::engine::{Progress, Waker};
 use super::restart::Restarts;
 use decoder::VideoDecoder;
-use encoder::VideoEncoder;
 use gstreamer as gst;
-use skywave_media::cadence_video::{VideoCadence, VideoCadenceConfig};
+use output::Output;
+use pacer::{Paced, Pacer, PacerConfig};
 use skywave_media::frame::Frame;
 use skywave_media::time::{MediaTime, Mono};
-use skywave_media::worker_proto::{VideoOut, WorkerConfig, WorkerCounters};
+use skywave_media::worker_proto::{OutputId, Slate, WorkerConfig, WorkerCounters};
 use std::collections::VecDeque;
+use thumbnails::Thumbnails;
 
-/// Pictures that wait for the encoder inside GStreamer; more wait in the cadence, which knows what to drop.
-const MAX_ENCODER_BACKLOG: u64 = 2;
+/// Width and height of a picture in pixels.
+type Size = (u32, u32);
 
-/// Decodes one track and encodes it anew.
+/// Decodes one track and encodes it anew, once for each rendition.
 #[derive(Debug)]
 pub struct VideoLane {
-    out: VideoOut,
-    cadence_config: VideoCadenceConfig,
-    cadence: VideoCadence<gst::Buffer>,
+    /// The size that pictures are decoded into: that of the largest rendition.
+    pin: Size,
+    pacer_config: PacerConfig,
+    pacer: Pacer,
     decoder: Option<VideoDecoder>,
-    encoder: Option<VideoEncoder>,
+    outputs: Vec<Output>,
+    thumbnails: Option<Thumbnails>,
+    /// What is shown while there is no source.
+    slate: Option<Slate>,
+    black: Option<gst::Buffer>,
     restarts: Restarts,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<(OutputId, Frame)>,
     faults: VecDeque<String>,
     waker: Waker,
-    /// What earlier cadences of this lane have counted.
+    /// What earlier pacers of this lane have counted.
     counted: WorkerCounters,
 }
 
 impl VideoLane {
-    /// A lane that makes `out` from what comes.
-    pub fn new(config: &WorkerConfig, out: VideoOut, waker: Waker, now: Mono) -> Self {
-        let cadence_config = cadence_config(config, &out);
-        Self {
-            cadence: VideoCadence::new(cadence_config, now),
-            cadence_config,
-            out,
+    /// A lane that makes what `config` says of what comes; `None` when it wants no pictures.
+    pub fn new(config: &WorkerConfig, waker: Waker, now: Mono) -> Option<Self> {
+        let pin = pin(config)?;
+        let resume_at = config.video.iter().filter_map(|out| out.resume_at).min();
+        let pacer_config = PacerConfig::new(config, resume_at);
+        let mut lane = Self {
+            pin,
+            pacer: Pacer::new(&pacer_config, now),
+            pacer_config,
             decoder: None,
-            encoder: None,
+            outputs: config.video.iter().map(|out| Output::new(out.clone(), false)).collect(),
+            thumbnails: None,
+            slate: None,
+            black: None,
             restarts: Restarts::default(),
             frames: VecDeque::new(),
             faults: VecDeque::new(),
             waker,
             counted: WorkerCounters::default(),
-        }
+        };
+        lane.thumbnails = config.thumbnail.map(Thumbnails::new);
+        lane.show_slate(config.slate.as_ref(), now);
+        Some(lane)
     }
 
-    /// Changes the output without a hole: it goes on at the first slot that has not been sent, or at `resume_at` if
-    /// that is later. The decoder keeps running, so no keyframe of the source is needed.
-    pub fn handle_config(&mut self, config: &WorkerConfig, out: VideoOut, now: Mono) {
-        let mut cadence_config = cadence_config(config, &out);
-        let same_cadence = VideoCadenceConfig { resume_at: self.cadence_config.resume_at, ..cadence_config }
-            == self.cadence_config;
-        let same =
-            VideoOut { bitrate_bps: self.out.bitrate_bps, resume_at: self.out.resume_at, ..out.clone() };
-        if same_cadence && same == self.out {
-            if let Some(encoder) = &self.encoder {
-                encoder.set_bitrate(out.bitrate_bps);
+    /// Changes what is made without a hole: renditions go on at the first slot that has not been sent, or at their
+    /// `resume_at` if that is later. The decoder keeps running, so no keyframe of the source is needed. `false` when no
+    /// pictures are wanted any more: the lane is to be dropped, its last frames first.
+    pub fn handle_config(&mut self, config: &WorkerConfig, now: Mono) -> bool {
+        let Some(pin) = pin(config) else {
+            self.finish(|_| false);
+            return false;
+        };
+        let had_outputs = !self.outputs.is_empty();
+        let next = PacerConfig::new(config, None);
+        let same_pace = next == PacerConfig { resume_at: None, ..self.pacer_config };
+        let anew = !same_pace || pin != self.pin;
+        self.finish(|output| config.video.iter().any(|out| output.can_become(out) && same_pace));
+        self.change_outputs(config, pin, anew || !had_outputs);
+        if anew {
+            self.begin_again(config, now);
+        }
+        if pin != self.pin {
+            self.pin = pin;
+            self.black = None;
+            if let Some(decoder) = &mut self.decoder {
+                decoder.fit(pin);
             }
-            self.out = out;
-            return;
         }
-        if let Some(encoder) = self.encoder.take() {
-            self.frames.extend(encoder.finish());
+        if let (Some(decoder), false) = (&mut self.decoder, had_outputs) {
+            // Until now it has seen keyframes only, if that.
+            decoder.begin_at_keyframe();
         }
-        cadence_config.resume_at = self.cadence.next_pts().into_iter().chain(out.resume_at).max();
-        if let Some(decoder) = &mut self.decoder {
-            decoder.fit(out.width, out.height);
+        match (&mut self.thumbnails, config.thumbnail) {
+            (Some(thumbnails), Some(wanted)) => thumbnails.handle_config(wanted, anew),
+            (thumbnails, wanted) => *thumbnails = wanted.map(Thumbnails::new),
         }
-        self.count();
-        self.cadence = VideoCadence::new(cadence_config, now);
-        self.cadence_config = cadence_config;
-        self.out = out;
+        self.show_slate(config.slate.as_ref(), now);
+        true
     }
 
     /// Takes a coded frame of the source.
     pub fn handle_frame(&mut self, frame: &Frame, now: Mono) {
+        if self.outputs.is_empty() && !frame.keyframe {
+            return; // Thumbnails are made of keyframes alone.
+        }
         if self.decoder.as_ref().is_some_and(|decoder| decoder.codec() != frame.format.codec()) {
             self.decoder = None;
         }
         if self.decoder.is_none() && frame.keyframe && self.restarts.may_start(now) {
-            match VideoDecoder::start(&frame.format, self.out.width, self.out.height, &self.waker) {
+            match VideoDecoder::start(&frame.format, self.pin, &self.waker) {
                 Ok(decoder) => self.decoder = Some(decoder),
                 Err(error) => self.decoder_failed(error.to_string(), now),
             }
         }
         if self.decoder.as_mut().is_some_and(|decoder| decoder.handle_frame(frame)) {
+            self.pacer.handle_frame(frame);
             return;
         }
         self.counted.frames_dropped += 1;
@@ -107,22 +137,38 @@ impl VideoLane {
     /// When there is no encoder, or it broke: the worker is of no use any more.
     pub fn handle_progress(&mut self, now: Mono) -> Result<(), TranscodeError> {
         self.take_pictures(now);
-        self.cadence.handle_timeout(now);
-        self.fill_slots()?;
-        if let Some(encoder) = &mut self.encoder {
-            self.frames.extend(std::iter::from_fn(|| encoder.poll_frame()));
+        if self.outputs.is_empty() {
+            return Ok(());
+        }
+        self.pacer.handle_timeout(now);
+        self.encode()?;
+        for output in &mut self.outputs {
+            let id = output.id();
+            self.frames.extend(std::iter::from_fn(|| output.poll_frame()).map(|frame| (id, frame)));
         }
         Ok(())
     }
 
     /// When [`Self::handle_progress`] must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.cadence.poll_timeout()
+        if self.outputs.is_empty() { None } else { self.pacer.poll_timeout() }
     }
 
-    /// The next coded frame of the output.
-    pub fn poll_frame(&mut self) -> Option<Frame> {
+    /// The next coded frame, and the output it belongs to.
+    pub fn poll_frame(&mut self) -> Option<(OutputId, Frame)> {
         self.frames.pop_front()
+    }
+
+    /// The next thumbnail: its time, and JPEG.
+    pub fn poll_thumbnail(&mut self) -> Option<(MediaTime, bytes::Bytes)> {
+        let thumbnails = self.thumbnails.as_mut()?;
+        match thumbnails.poll() {
+            Ok(thumbnail) => thumbnail,
+            Err(reason) => {
+                self.faults.push_back(reason);
+                None
+            }
+        }
     }
 
     /// The next thing that went wrong and was dealt with.
@@ -130,31 +176,39 @@ impl VideoLane {
         self.faults.pop_front()
     }
 
-    /// How far decoder and encoder have come.
-    pub fn progress(&self) -> [Option<Progress>; 2] {
-        [self.decoder.as_ref().map(VideoDecoder::progress), self.encoder.as_ref().map(VideoEncoder::progress)]
+    /// How far the decoder has come.
+    pub fn decoder_progress(&self) -> Option<Progress> {
+        self.decoder.as_ref().map(VideoDecoder::progress)
     }
 
-    /// The time of the next frame this lane will make.
-    pub fn next_pts(&self) -> Option<MediaTime> {
-        self.cadence.next_pts()
+    /// How far each encoder has come.
+    pub fn encoder_progress(&self) -> impl Iterator<Item = (OutputId, Progress)> {
+        self.outputs.iter().filter_map(|output| Some((output.id(), output.progress()?)))
     }
 
     /// Adds what this lane has done to `counters`.
     pub fn add_counters(&self, counters: &mut WorkerCounters) {
-        let live = self.cadence.counters();
-        counters.pictures_decoded += self.counted.pictures_decoded;
-        counters.pictures_repeated += self.counted.pictures_repeated + live.repeated;
-        counters.pictures_dropped += self.counted.pictures_dropped + live.dropped;
-        counters.frames_dropped += self.counted.frames_dropped;
-        counters.decoder_restarts += self.counted.decoder_restarts;
+        let mut own = self.counted;
+        self.pacer.add_counters(&mut own);
+        counters.pictures_decoded += own.pictures_decoded;
+        counters.pictures_repeated += own.pictures_repeated;
+        counters.pictures_dropped += own.pictures_dropped;
+        counters.pictures_late += own.pictures_late;
+        counters.frames_dropped += own.frames_dropped;
+        counters.decoder_restarts += own.decoder_restarts;
     }
 
     fn take_pictures(&mut self, now: Mono) {
         let Some(decoder) = &mut self.decoder else { return };
         while let Some((pts, picture)) = decoder.poll_picture() {
             self.counted.pictures_decoded += 1;
-            self.cadence.handle_picture(pts, picture, now);
+            if !self.outputs.is_empty() {
+                self.pacer.handle_picture(pts, picture, now);
+            } else if let Some(thumbnails) = &mut self.thumbnails {
+                let fault =
+                    thumbnails.handle_picture(pts, &picture, self.pin, decoder.colorimetry(), &self.waker);
+                self.faults.extend(fault.err());
+            }
         }
         if let Some(warning) = decoder.take_warning() {
             self.faults.push_back(warning);
@@ -164,26 +218,82 @@ impl VideoLane {
         }
     }
 
-    fn fill_slots(&mut self) -> Result<(), TranscodeError> {
+    /// Hands every picture whose time is decided to all encoders. The slowest sets the pace, so that all renditions have the
+    /// same frames.
+    fn encode(&mut self) -> Result<(), TranscodeError> {
         loop {
-            if let Some(encoder) = &self.encoder {
-                if let Some(error) = encoder.failure() {
-                    return Err(TranscodeError::Encoder("video", error));
-                }
-                if encoder.progress().waiting >= MAX_ENCODER_BACKLOG {
-                    return Ok(());
-                }
+            for output in &self.outputs {
+                output.check()?;
             }
-            let Some(slot) = self.cadence.poll_slot() else { return Ok(()) };
-            let encoder = match &mut self.encoder {
-                Some(encoder) => encoder,
-                none => {
-                    let colorimetry = self.decoder.as_ref().and_then(VideoDecoder::colorimetry);
-                    none.insert(VideoEncoder::start(&self.out, colorimetry, slot.pts, &self.waker)?)
-                }
+            if self.outputs.iter().any(Output::is_busy) {
+                return Ok(());
+            }
+            let Some(Paced { pts, duration, keyframe, picture }) = self.pacer.poll_picture() else {
+                return Ok(());
             };
-            encoder.handle_slot(slot);
+            let pin = self.pin;
+            let picture = picture
+                .unwrap_or_else(|| self.black.get_or_insert_with(|| slate::plain(pin, slate::BLACK)).clone());
+            let colorimetry = self.decoder.as_ref().and_then(VideoDecoder::colorimetry);
+            if let Some(thumbnails) = &mut self.thumbnails {
+                let fault = thumbnails.handle_picture(pts, &picture, pin, colorimetry, &self.waker);
+                self.faults.extend(fault.err());
+            }
+            for output in &mut self.outputs {
+                let to_encode = encoder::Picture { pts, duration, keyframe, pixels: &picture };
+                output.handle_picture(&to_encode, pin, colorimetry, &self.waker)?;
+            }
         }
+    }
+
+    /// Ends the outputs that `stay` does not hold for; their last frames come out.
+    fn finish(&mut self, stay: impl Fn(&Output) -> bool) {
+        for output in self.outputs.iter_mut().filter(|output| !stay(output)) {
+            let id = output.id();
+            self.frames.extend(output.finish().into_iter().map(|frame| (id, frame)));
+        }
+    }
+
+    /// Makes the outputs those of `config`. One that joins others waits for their next keyframe, unless all begin anew.
+    fn change_outputs(&mut self, config: &WorkerConfig, pin: Size, anew: bool) {
+        let mut before = std::mem::take(&mut self.outputs);
+        for out in &config.video {
+            let known = before.iter().position(|output| output.id() == out.id);
+            let output = match known.map(|index| before.swap_remove(index)) {
+                Some(mut output) if output.is_running() && output.can_become(out) => {
+                    output.handle_config(out.clone(), pin);
+                    output
+                }
+                Some(_) => Output::new(out.clone(), false),
+                None => Output::new(out.clone(), !anew),
+            };
+            self.outputs.push(output);
+        }
+    }
+
+    /// A new pacer that goes on where the old one stopped.
+    fn begin_again(&mut self, config: &WorkerConfig, now: Mono) {
+        let resume_at = config.video.iter().filter_map(|out| out.resume_at).min();
+        let resume_at = self.pacer.next_pts().into_iter().chain(resume_at).max();
+        self.pacer.add_counters(&mut self.counted);
+        self.pacer_config = PacerConfig::new(config, resume_at);
+        self.pacer = Pacer::new(&self.pacer_config, now);
+    }
+
+    /// Shows the slate from the next slot on, until the source's first picture.
+    fn show_slate(&mut self, slate: Option<&Slate>, now: Mono) {
+        if self.slate.as_ref() == slate {
+            return;
+        }
+        self.slate = slate.cloned();
+        let (Some(slate), Some(at)) = (slate, self.pacer.next_pts()) else { return };
+        // The source is gone: what is left of it in the decoder is of no use.
+        self.decoder = None;
+        let picture = slate::picture(slate, self.pin, &self.waker).unwrap_or_else(|reason| {
+            self.faults.push_back(format!("the slate cannot be shown: {reason}"));
+            slate::plain(self.pin, slate::GREY)
+        });
+        self.pacer.handle_picture(at, picture, now);
     }
 
     fn decoder_failed(&mut self, reason: String, now: Mono) {
@@ -192,20 +302,11 @@ impl VideoLane {
         self.counted.decoder_restarts += 1;
         self.faults.push_back(reason);
     }
-
-    fn count(&mut self) {
-        let live = self.cadence.counters();
-        self.counted.pictures_repeated += live.repeated;
-        self.counted.pictures_dropped += live.dropped;
-    }
 }
 
-fn cadence_config(config: &WorkerConfig, out: &VideoOut) -> VideoCadenceConfig {
-    VideoCadenceConfig {
-        fps: out.fps,
-        keyframe_interval: out.keyframe_interval,
-        max_wait: config.max_wait,
-        epoch: config.epoch,
-        resume_at: out.resume_at,
-    }
+/// The size that pictures are decoded into: the largest rendition's, or the thumbnail's when there is none.
+fn pin(config: &WorkerConfig) -> Option<Size> {
+    let largest = config.video.iter().map(|out| (out.width, out.height));
+    let largest = largest.max_by_key(|(width, height)| u64::from(*width) * u64::from(*height));
+    largest.or_else(|| config.thumbnail.map(|thumbnail| (thumbnail.width, thumbnail.height)))
 }

@@ -1,9 +1,17 @@
 //! Whether the pipelines move: a heartbeat must not come from a worker whose decoder hangs.
 
 use crate::transcode::Progress;
+use skywave_media::worker_proto::OutputId;
+use std::collections::BTreeMap;
 
-/// Pipelines of one worker: decoder and encoder of each lane.
-const PIPELINES: usize = 4;
+/// One of the worker's pipelines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pipeline {
+    VideoDecoder,
+    VideoEncoder(OutputId),
+    AudioDecoder,
+    AudioEncoder,
+}
 
 /// A pipeline that has work and does none for this many heartbeats hangs. Heartbeats rather than time: a machine without
 /// a free core stops them both.
@@ -12,27 +20,27 @@ const STUCK_BEATS: u32 = 3;
 /// Watches the progress of all pipelines.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
-    pipelines: [Watch; PIPELINES],
+    pipelines: BTreeMap<Pipeline, Watch>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Watch {
-    last: Option<Progress>,
+    last: Progress,
     idle_beats: u32,
 }
 
 impl Liveness {
-    /// Takes a look at every heartbeat; whether it may be sent.
-    pub(super) fn handle_beat(&mut self, progress: [Option<Progress>; PIPELINES]) -> bool {
-        for (watch, progress) in self.pipelines.iter_mut().zip(progress) {
-            let stands = match (watch.last, progress) {
-                (Some(last), Some(now)) => now.waiting > 0 && now.taken == last.taken,
-                _ => false,
-            };
-            watch.idle_beats = if stands { watch.idle_beats + 1 } else { 0 };
-            watch.last = progress;
+    /// Takes a look at every heartbeat, at all pipelines there are; whether it may be sent.
+    pub(super) fn handle_beat(&mut self, pipelines: impl Iterator<Item = (Pipeline, Progress)>) -> bool {
+        let mut seen = BTreeMap::new();
+        for (pipeline, progress) in pipelines {
+            let before = self.pipelines.get(&pipeline);
+            let stands = |watch: &&Watch| progress.waiting > 0 && progress.taken == watch.last.taken;
+            let idle_beats = before.filter(stands).map_or(0, |watch| watch.idle_beats + 1);
+            seen.insert(pipeline, Watch { last: progress, idle_beats });
         }
-        self.pipelines.iter().all(|watch| watch.idle_beats < STUCK_BEATS)
+        self.pipelines = seen;
+        self.pipelines.values().all(|watch| watch.idle_beats < STUCK_BEATS)
     }
 }
 
@@ -41,7 +49,7 @@ mod tests {
     use super::*;
 
     fn beat(liveness: &mut Liveness, taken: u64, waiting: u64) -> bool {
-        liveness.handle_beat([None, Some(Progress { taken, waiting }), None, None])
+        liveness.handle_beat([(Pipeline::VideoDecoder, Progress { taken, waiting })].into_iter())
     }
 
     #[test]

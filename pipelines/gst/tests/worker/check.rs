@@ -32,6 +32,13 @@ pub(crate) fn pictures(frames: &[Frame], width: usize, height: usize) -> Vec<Pic
     decoded.chunks(size).map(|pixels| Picture { width, pixels: pixels.to_vec() }).collect()
 }
 
+/// Decodes a JPEG file; fails when the size is another.
+pub(crate) fn still(jpeg: &[u8], width: usize, height: usize) -> Picture {
+    let pixels = ffmpeg(jpeg, &["-f", "mjpeg"], &["-f", "rawvideo", "-pix_fmt", "yuvj420p"]);
+    assert_eq!(pixels.len(), width * height * 3 / 2, "another size");
+    Picture { width, pixels }
+}
+
 /// Decodes AAC frames to interleaved stereo; the first sample is where the first frame's PTS is.
 pub(crate) fn sound(frames: &[Frame]) -> Vec<[f64; 2]> {
     let adts: Vec<u8> = frames.iter().flat_map(adts_frame).collect();

@@ -91,11 +91,11 @@ fn video_is_added_to_a_running_worker_when_passthrough_ends() {
     worker.feed_audio(&frames[..50]);
     let mut video = video_out(160, 90);
     video.resume_at = Some(ms(1000));
-    config.video = Some(video);
+    config.video = vec![video];
     worker.send(&ToWorker::Configure(config.clone()));
     worker.read_until(|w| w.ready == 2);
     worker.feed_video(&source::video(Codec::Vp8, 160, 90, 30, 20, ms(1000)), 1);
-    config.video = None;
+    config.video.clear();
     worker.send(&ToWorker::Configure(config));
     worker.feed_audio(&frames[50..]);
     worker.read_until(|w| w.ready == 3 && w.audio.len() >= 90);

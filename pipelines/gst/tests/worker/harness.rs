@@ -1,13 +1,15 @@
 //! A worker at the other end of a socket, as the server has it.
 
+use bytes::Bytes;
 use skywave_gst::worker::{WorkerError, serve};
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
 use skywave_media::time::{MediaTime, Mono};
 use skywave_media::worker_proto::{
-    AudioOut, Encoder, FrameReceiver, FrameSender, FromWorker, MessageReader, ToWorker, VideoOut,
-    WorkerConfig, WorkerCounters, encode,
+    AudioOut, Encoder, FrameReceiver, FrameSender, FromWorker, MessageReader, OutputId, Pace, ToWorker,
+    VideoOut, WorkerConfig, WorkerCounters, encode,
 };
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
@@ -22,7 +24,11 @@ pub(crate) struct Worker {
     sender: FrameSender,
     receiver: FrameReceiver,
     thread: Option<JoinHandle<Result<(), WorkerError>>>,
+    /// The frames of output 0.
     pub(crate) video: Vec<Frame>,
+    /// The frames of the other outputs.
+    pub(crate) others: BTreeMap<u8, Vec<Frame>>,
+    pub(crate) thumbnails: Vec<(MediaTime, Bytes)>,
     pub(crate) audio: Vec<Frame>,
     pub(crate) faults: Vec<(TrackKind, String)>,
     pub(crate) ready: usize,
@@ -42,13 +48,17 @@ pub(crate) fn config(video: Option<VideoOut>, audio: Option<AudioOut>) -> Worker
         stream: "test".into(),
         epoch: epoch(Duration::from_secs(40)),
         max_wait: Duration::from_secs(60),
-        video,
+        video: video.into_iter().collect(),
+        pace: Pace::Constant,
+        thumbnail: None,
+        slate: None,
         audio,
     }
 }
 
 pub(crate) fn video_out(width: u32, height: u32) -> VideoOut {
     VideoOut {
+        id: OutputId(0),
         width,
         height,
         fps: 30,
@@ -83,6 +93,8 @@ impl Worker {
             receiver: FrameReceiver::default(),
             thread: None,
             video: Vec::new(),
+            others: BTreeMap::new(),
+            thumbnails: Vec::new(),
             audio: Vec::new(),
             faults: Vec::new(),
             ready: 0,
@@ -159,10 +171,13 @@ impl Worker {
                     self.beats += 1;
                 }
                 FromWorker::Fault { kind, reason } => self.faults.push((kind, reason)),
+                FromWorker::Thumbnail { pts, jpeg } => self.thumbnails.push((pts, jpeg)),
                 FromWorker::Frame(message) => {
+                    let output = message.output.0;
                     let frame = self.receiver.frame(message).unwrap();
                     match frame.kind() {
-                        TrackKind::Video => self.video.push(frame),
+                        TrackKind::Video if output == 0 => self.video.push(frame),
+                        TrackKind::Video => self.others.entry(output).or_default().push(frame),
                         TrackKind::Audio => self.audio.push(frame),
                     }
                 }

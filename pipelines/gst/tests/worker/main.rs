@@ -10,6 +10,8 @@ mod child;
 mod continuity;
 mod corrupt;
 mod harness;
+mod ladder;
 mod pictures;
 mod source;
+mod stills;
 mod tone;

@@ -105,7 +105,7 @@ fn a_new_geometry_goes_on_at_the_next_slot_with_a_keyframe() {
     let mut config = config(Some(video_out(320, 180)), None);
     let mut worker = Worker::start(config.clone());
     worker.feed_video(&frames[..30], 1);
-    config.video = Some(video_out(160, 90));
+    config.video = vec![video_out(160, 90)];
     worker.send(&ToWorker::Configure(config));
     worker.read_until(|w| w.ready == 2);
     worker.feed_video(&frames[30..], 1);
@@ -122,8 +122,7 @@ fn a_new_bitrate_alone_changes_nothing_else() {
     let mut config = config(Some(video_out(320, 180)), None);
     let mut worker = Worker::start(config.clone());
     worker.feed_video(&frames[..30], 1);
-    config.video = Some(video_out(320, 180))
-        .map(|v| skywave_media::worker_proto::VideoOut { bitrate_bps: 300_000, ..v });
+    config.video[0].bitrate_bps = 300_000;
     worker.send(&ToWorker::Configure(config));
     worker.read_until(|w| w.ready == 2);
     worker.feed_video(&frames[30..], 1);

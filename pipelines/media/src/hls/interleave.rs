@@ -64,6 +64,12 @@ impl<T> Interleave<T> {
         self.queues.get(index).map(|queue| queue.beginning_ends)
     }
 
+    /// Nothing more comes of this rendition for now: it holds nobody back.
+    pub(super) fn give_up(&mut self, index: usize, now: Mono) {
+        let queue = &mut self.queues[index];
+        (queue.patience_ends, queue.beginning_ends) = (now, now);
+    }
+
     pub(super) fn push(&mut self, index: usize, frame: Frame, with: T, now: Mono) {
         let first_picture = !self.queues[index].begun && self.queues[index].kind == TrackKind::Video;
         if first_picture {

@@ -90,6 +90,8 @@ pub(super) struct Lane {
     pub(super) awaiting_keyframe: bool,
     /// What players see has changed since the last view.
     pub(super) dirty: bool,
+    /// No frames come for a while: new players are not told of it.
+    pub(super) paused: bool,
     /// The newest of its segments that the window knows.
     pub(super) counted: Option<u64>,
     part_target_nanos: u64,
@@ -120,6 +122,7 @@ impl Lane {
             last_msn: None,
             awaiting_keyframe: kind == TrackKind::Video,
             dirty: false,
+            paused: false,
             counted: None,
             part_target_nanos: nanos(config.part_target()),
             longest_nanos: nanos(config.longest_segment()),

@@ -279,9 +279,24 @@ impl Packager {
         let found = self.lanes.iter().position(|lane| lane.name == *rendition);
         let index = found.ok_or_else(|| HlsError::UnknownRendition(rendition.clone()))?;
         let header = self.header_of(index, &frame)?;
+        self.lanes[index].dirty |= self.lanes[index].paused;
+        self.lanes[index].paused = false;
         self.waiting.push(index, frame, header, now);
         self.advance(now);
         Ok(())
+    }
+
+    /// No more frames of this rendition will come for a while: the others do not wait for it, and players who come are not told of
+    /// it. Its next frame takes it back in. Meanwhile its playlist goes on with gaps. An unknown name changes nothing.
+    pub fn handle_pause(&mut self, rendition: &RenditionName, now: Mono) {
+        self.now = now;
+        let Some(index) = self.lanes.iter().position(|lane| lane.name == *rendition) else { return };
+        if !self.ended && !self.lanes[index].paused {
+            self.lanes[index].paused = true;
+            self.lanes[index].dirty = true;
+            self.waiting.give_up(index, now);
+            self.advance(now);
+        }
     }
 
     /// The publisher or its codec changed: every rendition's next segment is marked as a discontinuity. What was begun is
@@ -673,7 +688,8 @@ impl Packager {
     }
 
     fn render_multivariant(&mut self, view: &mut HlsView) {
-        let playable: Vec<&Lane> = self.lanes.iter().filter(|lane| lane.is_playable()).collect();
+        let playable: Vec<&Lane> =
+            self.lanes.iter().filter(|lane| lane.is_playable() && !lane.paused).collect();
         if let Some(text) =
             multivariant::render(&playable, false).filter(|text| *text != self.multivariant_text)
         {

@@ -17,20 +17,28 @@ fn frame(format: &Arc<Format>, ticks: i64, keyframe: bool, size: usize) -> Frame
     Frame { format: format.clone(), pts, dts: pts, duration: None, keyframe, data }
 }
 
+fn out(id: u8, width: u32, height: u32) -> VideoOut {
+    VideoOut {
+        id: OutputId(id),
+        width,
+        height,
+        fps: 30,
+        encoder: Encoder::default(),
+        bitrate_bps: 2_500_000,
+        keyframe_interval: Duration::from_secs(2),
+        resume_at: Some(MediaTime::from_90k(-3000)),
+    }
+}
+
 fn config() -> WorkerConfig {
     WorkerConfig {
         stream: "demo".into(),
         epoch: Mono::from_millis(12_345),
         max_wait: DEFAULT_MAX_WAIT,
-        video: Some(VideoOut {
-            width: 1280,
-            height: 720,
-            fps: 30,
-            encoder: Encoder::default(),
-            bitrate_bps: 2_500_000,
-            keyframe_interval: Duration::from_secs(2),
-            resume_at: Some(MediaTime::from_90k(-3000)),
-        }),
+        video: vec![out(0, 1280, 720), out(1, 854, 480)],
+        pace: Pace::Constant,
+        thumbnail: Some(ThumbnailOut { width: 320, height: 180, interval: Duration::from_secs(5) }),
+        slate: Some(Slate::Picture(Bytes::from_static(b"png"))),
         audio: Some(AudioOut { bitrate_bps: 128_000, resume_at: None }),
     }
 }
@@ -92,14 +100,32 @@ fn a_clock_that_does_not_tick_is_refused_on_both_sides() {
 }
 
 #[test]
-fn odd_sizes_and_a_frame_rate_of_zero_are_refused() {
+fn odd_sizes_a_frame_rate_of_zero_and_renditions_that_do_not_fit_together_are_refused() {
     let out_of_range = |change: fn(&mut VideoOut)| {
         let mut config = config();
-        change(config.video.as_mut().unwrap());
+        change(&mut config.video[1]);
         encode(&ToWorker::Configure(config), &mut Vec::new()).unwrap_err()
     };
     assert_eq!(out_of_range(|v| v.width = 1279), ProtoError::OutOfRange("picture size"));
     assert_eq!(out_of_range(|v| v.fps = 0), ProtoError::OutOfRange("frame rate"));
+    assert_eq!(out_of_range(|v| v.id = OutputId(16)), ProtoError::OutOfRange("number of a video output"));
+    assert_eq!(out_of_range(|v| v.id = OutputId(0)), ProtoError::OutOfRange("video outputs of one number"));
+    let apart = ProtoError::OutOfRange("video outputs of different frame rates or keyframe grids");
+    assert_eq!(out_of_range(|v| v.fps = 25), apart);
+}
+
+#[test]
+fn each_rendition_has_a_format_of_its_own() {
+    let (mut sender, mut receiver) = (FrameSender::default(), FrameReceiver::default());
+    let sent = [(0, vp8(640)), (1, vp8(320)), (0, vp8(640)), (1, vp8(320)), (1, vp8(160)), (0, vp8(640))];
+    let messages: Vec<_> = sent
+        .iter()
+        .map(|(id, format)| sender.message_of(OutputId(*id), &frame(format, 0, true, 1)))
+        .collect();
+    let with_format: Vec<_> = messages.iter().map(|m| m.format.is_some()).collect();
+    assert_eq!(with_format, [true, true, false, false, true, false]);
+    let formats: Vec<_> = messages.into_iter().map(|m| receiver.frame(m).unwrap().format).collect();
+    assert!(formats.iter().zip(&sent).all(|(received, (_, sent))| received == sent));
 }
 
 fn any_message() -> impl Strategy<Value = ToWorker> {

@@ -1,18 +1,22 @@
 /** One stream's card. */
 
-import { type BoardStream, lossWords, viewerWords, workerWords } from '../pure/board.ts';
+import { type BoardStream, ladderWords, lossWords, viewerWords, workerWords } from '../pure/board.ts';
 import { codecName } from '../pure/codecs.ts';
 import { ago, bitrate, size } from '../pure/format.ts';
 import { paths } from '../pure/names.ts';
 import { copyButton } from '../ui/copy.ts';
 import { make, setText, show } from '../ui/dom.ts';
 
-const FACTS = ['Watching', 'Picture', 'Sound', 'Loss', 'For viewers', 'Worker', 'On air'] as const;
+const FACTS = ['Watching', 'Picture', 'Sound', 'Loss', 'For viewers', 'Ladder', 'Worker', 'On air'] as const;
+
+/** A new thumbnail is asked for this often; the server's cache headers save what has not changed. */
+const THUMBNAIL_MS = 5_000;
 
 /** Kept while its stream is listed, so that focus and a pressed button survive an update. */
 export class Card {
   readonly element = make('li', { class: 'stream card' });
   readonly #badge = make('span', { class: 'badge' });
+  readonly #thumbnail: HTMLImageElement;
   readonly #facts = new Map<string, { label: HTMLElement; value: HTMLElement }>();
 
   constructor(name: string) {
@@ -25,7 +29,18 @@ export class Card {
     }
     const copyHls = make('button', { class: 'button', type: 'button' }, 'Copy HLS link');
     copyButton(copyHls, () => new URL(paths.hls(name), window.location.href).href);
+    this.#thumbnail = make('img', {
+      class: 'stream-thumb',
+      alt: `What ${name} shows`,
+      width: '320',
+      height: '180',
+    });
+    // Whoever may see the list may not see every stream.
+    this.#thumbnail.addEventListener('error', () => show(this.#thumbnail, false));
+    this.#thumbnail.addEventListener('load', () => show(this.#thumbnail, true));
+    show(this.#thumbnail, false);
     this.element.append(
+      this.#thumbnail,
       make('div', { class: 'stream-head' }, make('h2', {}, name), this.#badge),
       facts,
       make(
@@ -44,6 +59,7 @@ export class Card {
   update(stream: BoardStream, nowMs: number): void {
     const [word, tone] = stateWords(stream.state);
     setText(this.#badge, word);
+    this.#show(stream.thumbnail, nowMs);
     this.#badge.dataset['tone'] = tone;
     this.#fact('Watching', viewerWords(stream.viewers));
     // While nobody feeds the stream there is nothing to say of what comes in and goes out.
@@ -52,8 +68,18 @@ export class Card {
     this.#fact('Sound', fed ? soundWords(stream) : '');
     this.#fact('Loss', fed ? lossWords(stream) : '');
     this.#fact('For viewers', fed ? outputWords(stream) : '');
+    this.#fact('Ladder', fed ? ladderWords(stream.ladder) : '');
     this.#fact('Worker', fed ? workerWords(stream.worker) : '');
     this.#fact('On air', ago((nowMs - Date.parse(stream.since)) / 1000));
+  }
+
+  #show(thumbnail: string | null | undefined, nowMs: number): void {
+    if (!thumbnail) {
+      show(this.#thumbnail, false);
+      return;
+    }
+    const address = `${thumbnail}?at=${Math.floor(nowMs / THUMBNAIL_MS)}`;
+    if (this.#thumbnail.getAttribute('src') !== address) this.#thumbnail.setAttribute('src', address);
   }
 
   /** Sets a fact; one that nothing is known of is not shown. */
@@ -69,6 +95,7 @@ export class Card {
 function stateWords(state: BoardStream['state']): [string, string] {
   if (state === 'live') return ['Live', 'live'];
   if (state === 'waiting') return ['Waiting', 'warn'];
+  if (state === 'slate') return ['Slate', 'warn'];
   return ['Starting', 'warn'];
 }
 

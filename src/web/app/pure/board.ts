@@ -1,6 +1,6 @@
 /** What is on air, as the events of `/api/v1/events` tell it. Pure. */
 
-import type { AudioInfo, StreamInfo, VideoInfo } from '../ui/api.ts';
+import type { AudioInfo, LadderInfo, StreamInfo, VideoInfo } from '../ui/api.ts';
 
 /** Fields of the API that only this page reads. */
 interface Loss {
@@ -77,4 +77,13 @@ export function workerWords(worker: Worker | null | undefined): string {
   const state = { idle: 'not needed', running: 'running', restarting: 'restarting' }[worker.state];
   if (worker.restarts === 0) return state;
   return `${state} · restarted ${worker.restarts === 1 ? 'once' : `${worker.restarts} times`}`;
+}
+
+/** `720p, 480p`; `480p · no room for 720p`; empty when nothing is encoded. */
+export function ladderWords(ladder: LadderInfo | undefined): string {
+  if (ladder === undefined) return '';
+  if (ladder.asleep) return 'on demand: nobody watches';
+  const encoded = ladder.encoded.map((one) => one.name).join(', ');
+  if (ladder.cut.length === 0) return encoded;
+  return [encoded, `no room for ${ladder.cut.join(', ')}`].filter((part) => part !== '').join(' · ');
 }

@@ -22,10 +22,19 @@ export interface ViewerCounts {
   hls: number;
 }
 
+export interface LadderInfo {
+  /** The largest first. */
+  encoded: { name: string; width: number; height: number; bitrate_bps: number }[];
+  /** Names of what the machine has no room for. */
+  cut: string[];
+  reason: 'fits' | 'no-room' | 'machine-full' | 'encoders-late' | null;
+  asleep: boolean;
+}
+
 export interface StreamInfo {
   name: string;
-  /** `waiting`: the publisher is gone and may come back within the grace time; `ended`: only the last segments are left. */
-  state: 'live' | 'waiting' | 'starting' | 'ended';
+  /** `waiting`: the publisher is gone and may come back within the grace time; `slate`: it stays away, and a picture is shown instead; `ended`: only the last segments are left. */
+  state: 'live' | 'waiting' | 'slate' | 'starting' | 'ended';
   /** RFC 3339. */
   since: string;
   video: VideoInfo | null;
@@ -33,6 +42,9 @@ export interface StreamInfo {
   output: { video: 'passthrough' | 'transcode' | null; width: number | null; height: number | null } | null;
   hls: string;
   viewers?: ViewerCounts;
+  ladder?: LadderInfo;
+  /** Path of the newest small picture. */
+  thumbnail?: string | null;
 }
 
 /** The API wants a key that this page does not have: asking again is of no use. */

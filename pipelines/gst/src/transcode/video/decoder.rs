@@ -1,5 +1,6 @@
 //! Coded frames to pictures of the output's size.
 
+use super::Size;
 use crate::convert::{buffer_of_frame, caps_of, media_time};
 use crate::transcode::TranscodeError;
 use crate::transcode::engine::{Engine, Progress, Waker};
@@ -35,24 +36,18 @@ pub(super) struct VideoDecoder {
 }
 
 impl VideoDecoder {
-    pub(super) fn start(
-        format: &Arc<Format>,
-        width: u32,
-        height: u32,
-        waker: &Waker,
-    ) -> Result<Self, TranscodeError> {
+    pub(super) fn start(format: &Arc<Format>, size: Size, waker: &Waker) -> Result<Self, TranscodeError> {
         let codec = format.codec();
         let decoder = element_for(codec).ok_or(TranscodeError::NoDecoder(codec))?;
         debug_assert_eq!(codec.kind(), TrackKind::Video);
-        let pin = pinned_caps(width, height);
+        let pin = pinned_caps(size);
         // Dithering and thread pools cost and bring nothing at eight bits; the filter passes buffers on untouched when
         // size and format are right already.
         let description = format!(
             "{decoder} ! videoconvertscale dither=none n-threads=1 ! capsfilter name=pin caps=\"{pin}\""
         );
         let engine = Engine::start(&description, &caps_of(format), waker)?;
-        let (size, format) = ((width, height), format.clone());
-        Ok(Self { engine, format, size, await_keyframe: true, colorimetry: None })
+        Ok(Self { engine, format: format.clone(), size, await_keyframe: true, colorimetry: None })
     }
 
     pub(super) fn codec(&self) -> Codec {
@@ -60,11 +55,16 @@ impl VideoDecoder {
     }
 
     /// Pictures have this size from some later one on.
-    pub(super) fn fit(&mut self, width: u32, height: u32) {
-        self.size = (width, height);
+    pub(super) fn fit(&mut self, size: Size) {
+        self.size = size;
         if let Some(pin) = self.engine.element("pin") {
-            pin.set_property("caps", pinned_caps(width, height));
+            pin.set_property("caps", pinned_caps(size));
         }
+    }
+
+    /// Takes nothing more before the next keyframe.
+    pub(super) const fn begin_at_keyframe(&mut self) {
+        self.await_keyframe = true;
     }
 
     /// Takes a coded frame; `false` when it was dropped.
@@ -127,7 +127,7 @@ impl VideoDecoder {
     }
 }
 
-fn pinned_caps(width: u32, height: u32) -> gst::Caps {
+pub(super) fn pinned_caps((width, height): Size) -> gst::Caps {
     let dimension = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     gst::Caps::builder("video/x-raw")
         .field("format", "I420")

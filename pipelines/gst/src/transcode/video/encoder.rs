@@ -1,5 +1,6 @@
 //! Pictures of one size and rate to H.264 access units.
 
+use super::Size;
 use crate::convert::{codec_data, without_parameter_sets};
 use crate::transcode::TranscodeError;
 use crate::transcode::engine::{Engine, Progress, Waker};
@@ -7,7 +8,6 @@ use bytes::Bytes;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use skywave_media::cadence_video::Slot;
 use skywave_media::codec::{Codec, Format, VideoFormat};
 use skywave_media::frame::Frame;
 use skywave_media::time::MediaTime;
@@ -29,15 +29,29 @@ const FINISH_PATIENCE: gst::ClockTime = gst::ClockTime::from_mseconds(300);
 struct Pending {
     at: gst::ClockTime,
     pts: MediaTime,
-    duration: MediaTime,
+    duration: Option<MediaTime>,
+}
+
+/// A picture to encode.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Picture<'a> {
+    pub(super) pts: MediaTime,
+    pub(super) duration: Option<MediaTime>,
+    /// Decoding must be able to start with it.
+    pub(super) keyframe: bool,
+    pub(super) pixels: &'a gst::Buffer,
 }
 
 /// An H.264 encoder that makes keyframes where it is told to and nowhere else.
 #[derive(Debug)]
 pub(super) struct VideoEncoder {
     engine: Engine,
-    width: u32,
-    height: u32,
+    /// Size of what comes out.
+    size: Size,
+    /// Size of what comes in.
+    input: Size,
+    fps: u32,
+    colorimetry: Option<String>,
     /// The PTS that GStreamer sees as zero.
     origin: MediaTime,
     pending: VecDeque<Pending>,
@@ -45,42 +59,59 @@ pub(super) struct VideoEncoder {
     shift: Option<gst::ClockTime>,
     /// The caps the format was made of.
     format: Option<(gst::Caps, Arc<Format>)>,
-    black: Option<gst::Buffer>,
 }
 
 impl VideoEncoder {
-    /// An encoder whose first picture stands at `origin`.
+    /// An encoder whose first picture stands at `origin`; pictures of the size `input` come in.
     pub(super) fn start(
         out: &VideoOut,
+        input: Size,
         colorimetry: Option<&str>,
         origin: MediaTime,
         waker: &Waker,
     ) -> Result<Self, TranscodeError> {
-        let engine = Engine::start(&description(out), &raw_caps(out, colorimetry), waker)?;
-        let (width, height, pending) = (out.width, out.height, VecDeque::new());
-        Ok(Self { engine, width, height, origin, pending, shift: None, format: None, black: None })
+        let caps = raw_caps(input, out.fps, colorimetry);
+        Ok(Self {
+            engine: Engine::start(&description(out, colorimetry), &caps, waker)?,
+            size: (out.width, out.height),
+            input,
+            fps: out.fps,
+            colorimetry: colorimetry.map(str::to_owned),
+            origin,
+            pending: VecDeque::new(),
+            shift: None,
+            format: None,
+        })
     }
 
-    /// Encodes the slot's picture; pixels are shared with whoever else holds it.
-    pub(super) fn handle_slot(&mut self, slot: Slot<gst::Buffer>) {
-        let since_origin = (slot.pts - self.origin).as_duration();
+    /// Pictures have this size from the next one on.
+    pub(super) fn set_input_size(&mut self, input: Size) {
+        if input != self.input {
+            self.input = input;
+            self.engine.set_caps(&raw_caps(input, self.fps, self.colorimetry.as_deref()));
+        }
+    }
+
+    /// Encodes the picture; pixels are shared with whoever else holds it.
+    pub(super) fn handle_picture(&mut self, picture: &Picture<'_>) {
+        let since_origin = (picture.pts - self.origin).as_duration();
         let at = gst::ClockTime::try_from(since_origin).unwrap_or(gst::ClockTime::ZERO);
-        let picture = slot.picture.unwrap_or_else(|| self.black_picture());
-        let mut buffer = picture.copy();
+        let mut buffer = picture.pixels.copy();
         {
             let meta = buffer.make_mut();
             meta.set_pts(at);
             meta.set_dts(None);
-            meta.set_duration(gst::ClockTime::try_from(slot.duration.as_duration()).ok());
+            let duration = picture.duration.and_then(|d| gst::ClockTime::try_from(d.as_duration()).ok());
+            meta.set_duration(duration);
             meta.unset_flags(gst::BufferFlags::all());
         }
-        if slot.keyframe {
+        if picture.keyframe {
             // In line with the buffers and without a time: it means the very next one. (Events from the other end, with
             // a running time, are missed by x264enc 1.22, which shifts its segment.)
             self.engine
                 .send_in_line(gst_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
-        self.pending.push_back(Pending { at, pts: slot.pts, duration: slot.duration });
+        self.pending.push_back(Pending { at, pts: picture.pts, duration: picture.duration });
         self.engine.push(buffer);
     }
 
@@ -129,7 +160,7 @@ impl VideoEncoder {
         let map = buffer.map_readable().ok()?;
         let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         let data = without_parameter_sets(&map);
-        Some(Frame { format, pts: slot.pts, dts: slot.pts, duration: Some(slot.duration), keyframe, data })
+        Some(Frame { format, pts: slot.pts, dts: slot.pts, duration: slot.duration, keyframe, data })
     }
 
     fn format_of(&mut self, caps: &gst::CapsRef) -> Option<Arc<Format>> {
@@ -139,28 +170,11 @@ impl VideoEncoder {
             return Some(format.clone());
         }
         let config: Bytes = codec_data(caps)?;
-        let video = VideoFormat { codec: Codec::H264, width: self.width, height: self.height, config };
+        let video = VideoFormat { codec: Codec::H264, width: self.size.0, height: self.size.1, config };
         let format = Arc::new(Format::Video(video));
         self.format = Some((caps.to_owned(), format.clone()));
         Some(format)
     }
-
-    fn black_picture(&mut self) -> gst::Buffer {
-        let (width, height) = (self.width, self.height);
-        self.black.get_or_insert_with(|| black(width, height)).clone()
-    }
-}
-
-/// A black picture as video range has it: luma 16, chroma 128 (ITU-R BT.601 section 2.5.3).
-fn black(width: u32, height: u32) -> gst::Buffer {
-    // The layout GStreamer assumes for I420 without a meta: rows padded to four bytes.
-    let up = |n: usize, to: usize| n.next_multiple_of(to);
-    let (width, height) = (width as usize, height as usize);
-    let luma = up(width, 4) * up(height, 2);
-    let chroma = up(up(width, 2) / 2, 4) * (up(height, 2) / 2);
-    let mut pixels = vec![16u8; luma];
-    pixels.resize(luma + 2 * chroma, 128);
-    gst::Buffer::from_slice(pixels)
 }
 
 const fn kilobits(bits: u32) -> u32 {
@@ -168,18 +182,22 @@ const fn kilobits(bits: u32) -> u32 {
     if kilobits == 0 { 1 } else { kilobits }
 }
 
-fn description(out: &VideoOut) -> String {
+fn description(out: &VideoOut, colorimetry: Option<&str>) -> String {
+    // Untouched when the size is right already. The sides keep their proportion but for rounding, which needs no border.
+    let size = raw_caps((out.width, out.height), out.fps, colorimetry);
+    let scale =
+        format!("videoconvertscale dither=none n-threads=1 add-borders=false ! capsfilter caps=\"{size}\"");
     let avc = "capsfilter caps=video/x-h264,stream-format=avc,alignment=au";
     match out.encoder {
         Encoder::X264 { preset } => format!(
-            "x264enc name=encoder tune=zerolatency speed-preset={} bitrate={} vbv-buf-capacity={VBV_MILLIS} \
+            "{scale} ! x264enc name=encoder tune=zerolatency speed-preset={} bitrate={} vbv-buf-capacity={VBV_MILLIS} \
              key-int-max={INFINITE_GOP} bframes=0 threads=1 aud=false byte-stream=false option-string=scenecut=0 \
              qos=false ! {avc},profile=high",
             preset.as_str(),
             kilobits(out.bitrate_bps),
         ),
         Encoder::OpenH264 => format!(
-            "openh264enc name=encoder usage-type=camera complexity=low rate-control=bitrate bitrate={} \
+            "{scale} ! openh264enc name=encoder usage-type=camera complexity=low rate-control=bitrate bitrate={} \
              gop-size={INFINITE_GOP} multi-thread=1 scene-change-detection=false enable-frame-skip=false qos=false \
              ! h264parse ! {avc}",
             out.bitrate_bps,
@@ -187,15 +205,15 @@ fn description(out: &VideoOut) -> String {
     }
 }
 
-fn raw_caps(out: &VideoOut, colorimetry: Option<&str>) -> gst::Caps {
+pub(super) fn raw_caps((width, height): Size, fps: u32, colorimetry: Option<&str>) -> gst::Caps {
     let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let caps = gst::Caps::builder("video/x-raw")
         .field("format", "I420")
-        .field("width", number(out.width))
-        .field("height", number(out.height))
+        .field("width", number(width))
+        .field("height", number(height))
         .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
         .field("interlace-mode", "progressive")
-        .field("framerate", gst::Fraction::new(number(out.fps), 1));
+        .field("framerate", gst::Fraction::new(number(fps), 1));
     match colorimetry {
         Some(colorimetry) => caps.field("colorimetry", colorimetry).build(),
         None => caps.build(),
