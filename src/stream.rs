@@ -27,7 +27,7 @@ use relay_node::{PublisherEvent, RenditionFeed, TrackDescription};
 use skywave_media::codec::{Format, TrackKind};
 use skywave_media::fit::{OutputPlanner, VideoPlan};
 use skywave_media::frame::Frame;
-use skywave_media::hls::{Awaited, DateRange, DateRangeError, RenditionName, Resource};
+use skywave_media::hls::{DateRange, DateRangeError, RenditionName, Resource};
 use skywave_media::ingest::IngestOutput;
 use skywave_media::name::StreamName;
 use skywave_media::time::{MediaTime, Mono, UnixTime};
@@ -379,11 +379,10 @@ impl Stream {
 
     /// Everything that is due: timers, keyframe requests, plans, views.
     fn advance(&mut self, now: Mono) {
-        match self.phase {
-            Phase::Waiting { until } if now >= until => {
-                if !self.begin_slate(now) {
-                    self.end("nobody publishes it any more");
-                }
+        let phase = self.phase;
+        match phase {
+            Phase::Waiting { until } if now >= until && !self.begin_slate(now) => {
+                self.end("nobody publishes it any more");
             }
             Phase::Slate { until: Some(until) } if now >= until => self.end("the slate's time is over"),
             _ => {}
@@ -498,7 +497,7 @@ impl Stream {
             self.worker.stop();
             return;
         }
-        tracing::debug!(stream = %self.name, session = publisher.session.id().short(), outputs = config.video.len(), audio = config.audio.is_some(), pace = ?config.pace, at = ?now, "worker configured");
+        tracing::debug!(stream = %self.name, outputs = config.video.len(), audio = config.audio.is_some(), pace = ?config.pace, at = ?now, "worker configured");
         self.worker.configure(config);
     }
 

@@ -18,7 +18,7 @@ async fn viewers_of_a_stream_with_b_frames_get_pictures_in_order() -> Result<()>
     let server = Server::start().await?;
     let faults = "--b-frames 2".to_owned();
     let published = TestPublish { video: "h264", faults, ..TestPublish::default() };
-    let mut publisher = Publisher::start(&published, &server.urls.whip("reordered"))?;
+    let mut publisher = Publisher::start(&server.urls.whip("reordered"), &published)?;
     let whep = server.urls.whep("reordered");
     let seen = crowd(&whep, 3, 10, WATCHED).await?;
     show(&format!("{seen:?}"));

@@ -38,7 +38,7 @@ fn starve() -> thread::JoinHandle<()> {
         let busy = |_| {
             thread::spawn(move || {
                 while Instant::now() < until {
-                    std::hint::spin_loop()
+                    std::hint::spin_loop();
                 }
             })
         };

@@ -340,7 +340,7 @@ impl Packager {
     pub fn handle_stored(&mut self, rendition: &RenditionName, msn: u64, stored: bool, now: Mono) {
         self.now = now;
         let Some(index) = self.lanes.iter().position(|lane| lane.name == *rendition) else { return };
-        if !self.lanes[index].segment(msn).is_some_and(|segment| !segment.stored) {
+        if self.lanes[index].segment(msn).is_none_or(|segment| segment.stored) {
             // It was given up meanwhile.
             self.events.push_back(HlsEvent::Forget { rendition: rendition.clone(), msn });
             return;

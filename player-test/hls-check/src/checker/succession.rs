@@ -167,14 +167,9 @@ impl Checker {
         }
         if new.last() > old.last()
             && let Some(part_target) = part_target
+            && let Some(before) = rendition.last_part_at.replace(answer.done)
         {
-            if let Some(before) = rendition.last_part_at.replace(answer.done) {
-                late.push((
-                    "6.2.1-part-cadence",
-                    answer.done.saturating_sub(before),
-                    part_target + tolerance,
-                ));
-            }
+            late.push(("6.2.1-part-cadence", answer.done.saturating_sub(before), part_target + tolerance));
         }
         for (rule, took, limit) in late {
             if took > limit {

@@ -83,17 +83,17 @@ pub(crate) fn all() -> Vec<Planted> {
 fn syntax() -> Vec<Planted> {
     vec![
         one(&["4-content-type"], 20, video_playlist, |event| {
-            answer_of(event).headers[0].1 = "text/plain".to_owned()
+            answer_of(event).headers[0].1 = "text/plain".to_owned();
         }),
         one(&["4.1-text"], 20, video_playlist, |event| {
-            edit_text(event, |text| text.replace("#EXT-X-TARGET", "# \u{7}\n#EXT-X-TARGET"))
+            edit_text(event, |text| text.replace("#EXT-X-TARGET", "# \u{7}\n#EXT-X-TARGET"));
         }),
         one(&["4.1-text"], 20, video_playlist, |event| edit_text(event, |text| format!("\u{feff}{text}"))),
         one(&["4.1-text"], 100, video_playlist, |event| answer_of(event).body = vec![0xff, 0xfe].into()),
         one(&["4.1-blanks"], 20, video_playlist, |event| {
             edit_text(event, |text| {
                 text.replace("SEGMENTS\n", "SEGMENTS \n").replace("SEGMENTS \n", "SEGMENTS\n \n")
-            })
+            });
         }),
         text(&["4.1-tag-form"], "EXTINF:1.00000,", "EXTINF:1.00000"),
         text(&["4.1-tag-form"], "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-INDEPENDENT-SEGMENTS:YES"),
@@ -130,7 +130,7 @@ fn syntax() -> Vec<Planted> {
             "3.m4s",
         ),
         fault(&["4.4.4.2-begin"], |events| {
-            each_playlist(events, I_FRAMES, |text, _| *text = text.replace("@0", ""))
+            each_playlist(events, I_FRAMES, |text, _| *text = text.replace("@0", ""));
         }),
         text(
             &["4.4.4.6-date", "B.1-date", "4.4.5.1-daterange", "6.2.1-date-discontinuity"],
@@ -158,7 +158,7 @@ impl Planted {
             plant(events);
             for at in [AUDIO, I_FRAMES] {
                 each_playlist(events, at, |text, _| {
-                    *text = text.replace("TIME:2026-01-01T", "TIME:2026-01-01 ")
+                    *text = text.replace("TIME:2026-01-01T", "TIME:2026-01-01 ");
                 });
             }
         })
@@ -203,14 +203,14 @@ fn whole_playlists() -> Vec<Planted> {
             }
         }),
         fault(&["B.1-hint"], |events| {
-            each_playlist(events, VIDEO, |text, _| *text = without_lines(text, "#EXT-X-PRELOAD"))
+            each_playlist(events, VIDEO, |text, _| *text = without_lines(text, "#EXT-X-PRELOAD"));
         }),
         fault(&["B.1-reports"], |events| {
-            each_playlist(events, VIDEO, |text, _| *text = without_lines(text, "#EXT-X-RENDITION"))
+            each_playlist(events, VIDEO, |text, _| *text = without_lines(text, "#EXT-X-RENDITION"));
         }),
         fault(&["6.2.1-date-discontinuity"], |events| {
             each_playlist(events, VIDEO, |text, _| {
-                *text = text.replace("#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:08.500Z\n", "")
+                *text = text.replace("#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:08.500Z\n", "");
             });
         }),
         // Another date for the same segment, in all versions.
@@ -267,7 +267,7 @@ fn parts() -> Vec<Planted> {
             let tag = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:20.500Z\n";
             let part = "#EXT-X-PART:DURATION=0.20000,URI=\"20.0.m4s\",INDEPENDENT=YES\n";
             each_playlist(events, VIDEO, |text, _| {
-                *text = text.replace(&format!("{tag}{part}"), &format!("{part}{tag}"))
+                *text = text.replace(&format!("{tag}{part}"), &format!("{part}{tag}"));
             });
         }),
         text(
@@ -321,27 +321,27 @@ fn reloads() -> Vec<Planted> {
             events.push(event);
         }),
         one(&["6.2.1-append"], 104, video_playlist, |event| {
-            edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"))
+            edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"));
         }),
         one(&["6.2.1-append"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"))
+            edit_text(event, |text| text.replace("\n17.m4s", "\nx17.m4s"));
         }),
         one(&["6.2.1-parts-append", "4.4.5.3-hint-match"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("\"20.2.m4s\"", "\"x20.2.m4s\""))
+            edit_text(event, |text| text.replace("\"20.2.m4s\"", "\"x20.2.m4s\""));
         }),
         one(&["6.2.1-head"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("#EXT-X-INDEPENDENT-SEGMENTS\n", ""))
+            edit_text(event, |text| text.replace("#EXT-X-INDEPENDENT-SEGMENTS\n", ""));
         }),
         one(&["6.2.1-target-constant"], 103, video_playlist, |event| {
             edit_text(event, |text| {
                 text.replace("TARGETDURATION:1", "TARGETDURATION:2")
                     .replace("HOLD-BACK=3.0", "HOLD-BACK=6.0")
                     .replace("UNTIL=6.0", "UNTIL=12.0")
-            })
+            });
         })
         .also("6.2.1-head"),
         one(&["6.2.1-daterange-kept"], 75, video_playlist, |event| {
-            edit_text(event, |text| without_lines(&text, "#EXT-X-DATERANGE"))
+            edit_text(event, |text| without_lines(&text, "#EXT-X-DATERANGE"));
         }),
         fault(&["6.2.1-segment-cadence", "6.2.1-part-cadence"], |events| delay(events, 103, 700)),
         fault(&["6.2.1-part-cadence"], |events| delay(events, 103, 120)),
@@ -353,7 +353,7 @@ fn reloads() -> Vec<Planted> {
             });
         }),
         one(&["6.2.2-discontinuity-sequence"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1"))
+            edit_text(event, |text| text.replace("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1"));
         }),
         fault(&["6.2.2-window"], |events| {
             // From the 20th segment on the window has two segments.
@@ -363,19 +363,19 @@ fn reloads() -> Vec<Planted> {
         one(&["4.4.5.3-hint-match"], 103, video_playlist, |event| {
             edit_text(event, |text| {
                 text.replace("HINT:TYPE=PART,URI=\"20.3.m4s\"", "HINT:TYPE=PART,URI=\"20.x.m4s\"")
-            })
+            });
         }),
         one(&["4.4.5.4-report-uri", "B.1-reports"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("../a/index.m3u8", "../b/index.m3u8"))
+            edit_text(event, |text| text.replace("../a/index.m3u8", "../b/index.m3u8"));
         }),
         one(&["4.4.5.4-report-uri", "B.1-reports"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("../a/index.m3u8", "index.m3u8"))
+            edit_text(event, |text| text.replace("../a/index.m3u8", "index.m3u8"));
         }),
         one(&["4.4.5.4-report-true"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=20,LAST-PART=3"))
+            edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=20,LAST-PART=3"));
         }),
         one(&["4.4.5.4-report-fresh"], 103, video_playlist, |event| {
-            edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=19,LAST-PART=4"))
+            edit_text(event, |text| text.replace("LAST-MSN=20,LAST-PART=2", "LAST-MSN=19,LAST-PART=4"));
         }),
     ]
 }
@@ -442,7 +442,7 @@ fn variants() -> Vec<Planted> {
         multivariant(&["6.2.4-codecs"], "avc1.42c01e,mp4a.40.2", "avc1.42c01e"),
         fault(&["6.2.4-target"], |events| {
             each_playlist(events, AUDIO, |text, _| {
-                *text = text.replace("TARGETDURATION:1", "TARGETDURATION:2")
+                *text = text.replace("TARGETDURATION:1", "TARGETDURATION:2");
             });
             // With all that follows from a target of 2 s, in all renditions.
             for at in [AUDIO, VIDEO, I_FRAMES] {
@@ -464,11 +464,11 @@ fn variants() -> Vec<Planted> {
             });
         }),
         fault(&["6.2.4-dates"], |events| {
-            each_playlist(events, AUDIO, |text, _| *text = text.replace("2026-01-01T00:", "2026-01-01T01:"))
+            each_playlist(events, AUDIO, |text, _| *text = text.replace("2026-01-01T00:", "2026-01-01T01:"));
         })
         .also("6.2.4-dateranges"),
         fault(&["6.2.4-dateranges"], |events| {
-            each_playlist(events, AUDIO, |text, _| *text = text.replace("0xFC30", "0xFC31"))
+            each_playlist(events, AUDIO, |text, _| *text = text.replace("0xFC30", "0xFC31"));
         }),
     ]
 }
@@ -503,7 +503,7 @@ fn media() -> Vec<Planted> {
         fault(&["4.4.2.1-independent-segments", "4.4.4.9-independent"], |events| {
             each_piece(events, VIDEO, 20, |_, answer| {
                 answer.body = replaced(&answer.body, 0x65, 0x41);
-            })
+            });
         }),
         one(
             &["4.4.3.6-i-frame"],
@@ -553,7 +553,7 @@ fn media() -> Vec<Planted> {
                 let mut bytes = answer.body.to_vec();
                 unmark(&mut bytes);
                 answer.body = bytes.into();
-            })
+            });
         }),
         fault(&["our-needless-discontinuity"], |events| {
             // The media go on without the jump; the dates with them.
@@ -561,7 +561,7 @@ fn media() -> Vec<Planted> {
                 for msn in JUMP..30 {
                     let scale = if at == AUDIO { 48 } else { 1 };
                     each_piece(events, at, msn, |_, answer| {
-                        answer.body = shifted(&answer.body, -500 * scale).into()
+                        answer.body = shifted(&answer.body, -500 * scale).into();
                     });
                 }
                 each_playlist(events, at, |text, _| {
@@ -670,14 +670,14 @@ fn directives() -> Vec<Planted> {
                 let rest = after.split_once(".m4s\n").unwrap().1;
                 let rest = if after.starts_with("#EXT-X-PROGRAM") { rest } else { after };
                 format!("{before}SKIPPED-SEGMENTS=7\n{rest}")
-            })
+            });
         }),
         // It skips from a place that was never listed.
         one(&["6.2.5.1-merge"], 8, video_delta, |event| {
-            edit_text(event, |text| text.replace("SKIPPED-SEGMENTS=6", "SKIPPED-SEGMENTS=60"))
+            edit_text(event, |text| text.replace("SKIPPED-SEGMENTS=6", "SKIPPED-SEGMENTS=60"));
         }),
         one(&["6.2.5.1-equal", "6.2.1-append"], 8, video_delta, |event| {
-            edit_text(event, |text| text.replacen("#EXTINF:1.00000,", "#EXTINF:1.00010,", 1))
+            edit_text(event, |text| text.replacen("#EXTINF:1.00000,", "#EXTINF:1.00010,", 1));
         }),
         one(&["6.2.5.2-answer"], 100, video_playlist, |event| status(event, 404)),
         one(&["6.2.5.2-early", "4.4.5.4-report-fresh"], 103, video_playlist, |event| {

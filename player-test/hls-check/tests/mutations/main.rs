@@ -9,10 +9,13 @@ use std::collections::BTreeSet;
 use hls_check::{Answer, Ask, Checker, Event, Options, Piece, RULES, Report};
 use reqwest::Url;
 
+/// Breaks what a conformant stream has.
+pub(crate) type Plant = Box<dyn Fn(&mut Vec<Event>)>;
+
 /// A planted fault: the rules that it breaks, and what it does to the stream.
 pub(crate) struct Planted {
     pub(crate) rules: &'static [&'static str],
-    pub(crate) plant: Box<dyn Fn(&mut Vec<Event>)>,
+    pub(crate) plant: Plant,
 }
 
 fn check(events: Vec<Event>) -> Report {

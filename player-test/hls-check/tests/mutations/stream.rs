@@ -60,7 +60,7 @@ fn sps() -> Vec<u8> {
     let mut bits = bits + &size_bits();
     // No VUI, and the end.
     bits.push_str("01");
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('0');
     }
     let mut bytes = SPS[..4].to_vec();
@@ -294,12 +294,12 @@ fn step(events: &mut Vec<Event>, rendition: usize, published: u64) {
             media_answer(now + ms(5), part(rendition, 0, 0)),
         ));
     }
-    if published % 7 == 0 && published > 50 {
+    if published.is_multiple_of(7) && published > 50 {
         let text = playlist(rendition, published, true, false);
         let delta = answer(before, now + ms(4), &[KIND, cache], text);
         events.push(Event::Playlist(rendition, Ask { skip: Some(SkipAsk::Segments), ..ask }, delta));
     }
-    if published % PARTS == 0 {
+    if published.is_multiple_of(PARTS) {
         let whole = media_answer(now + ms(8), segment(rendition, msn));
         events.push(Event::Media(rendition, Piece::Segment(msn), whole));
     }
