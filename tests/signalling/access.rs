@@ -4,6 +4,7 @@ use crate::offers;
 use crate::rows::{hold, rows};
 use crate::server::{Answer, Server};
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -77,7 +78,12 @@ async fn play(server: &Server) -> Result<usize> {
     loop {
         let mut files = 0;
         let mut open = vec![format!("{start}?token={}", VIEW.0)];
+        // Playlists name each other, in their rendition reports.
+        let mut seen = BTreeSet::new();
         while let Some(url) = open.pop() {
+            if !seen.insert(url.clone()) {
+                continue;
+            }
             let answer = server.ask("GET", &url).await?;
             if answer.status != 200 {
                 break;

@@ -52,6 +52,10 @@ pub(crate) struct ReceptionReport {
     pub(crate) ssrc: u32,
     /// Share of packets lost since the last report, in 1/256.
     pub(crate) fraction_lost: u8,
+    /// Packets lost since the beginning; what comes twice, or late, is taken off again.
+    pub(crate) lost: i32,
+    /// The highest sequence number received, extended by the number of its wraps.
+    pub(crate) highest: u32,
     /// The middle 32 bits of the NTP time of the last sender report it got; 0 for none.
     pub(crate) last_report: u32,
     /// Since it got that, in 1/65536 s.
@@ -104,6 +108,9 @@ fn report_blocks(blocks: Option<&[u8]>, count: u8, each: &mut impl FnMut(Feedbac
         each(Feedback::Report(ReceptionReport {
             ssrc: read(0),
             fraction_lost: block[4],
+            // 24 bits with a sign.
+            lost: ((read(4) << 8) as i32) >> 8,
+            highest: read(8),
             last_report: read(16),
             delay: read(20),
         }));
@@ -200,7 +207,8 @@ mod tests {
 
     #[test]
     fn reports_nacks_plis_firs_and_remb_in_one_compound_are_all_heard() {
-        let mut packet = vec![0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 9, 64, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, 6];
+        let mut packet =
+            vec![0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 9, 64, 255, 255, 254, 0, 0, 0, 5, 0, 0, 0, 6];
         packet.extend([0, 0, 0, 7, 0, 0, 0, 8]);
         packet.extend([0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0x80, 1]);
         packet.extend([0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 9]);
@@ -209,7 +217,8 @@ mod tests {
         packet.extend([0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B']);
         packet.extend([1, 0b0000_1011, 0xff, 0xff, 0, 0, 0, 9]);
         packet.extend([0x81, 203, 0, 1, 0, 0, 0, 1]);
-        let report = ReceptionReport { ssrc: 9, fraction_lost: 64, last_report: 7, delay: 8 };
+        let report =
+            ReceptionReport { ssrc: 9, fraction_lost: 64, lost: -2, highest: 5, last_report: 7, delay: 8 };
         assert_eq!(
             said(&packet),
             [

@@ -21,7 +21,7 @@ use crate::viewing::{LayerChoice, ViewerControl, ViewerStats};
 use crate::wire::Wire;
 use lane::{Lane, Sending};
 use relay_proto::continuity::SourceId;
-use relay_proto::estimate::BandwidthEstimate;
+use relay_proto::estimate::{BandwidthEstimate, Reception};
 use relay_proto::follow::{Follow, Layer, LayerPolicy, Wish};
 use skywave_media::codec::TrackKind;
 use skywave_media::time::Mono;
@@ -290,7 +290,7 @@ impl Viewer {
         lane.handle_report();
         if lane.kind == TrackKind::Video || self.lanes.len() == 1 {
             self.loss = f64::from(report.fraction_lost) / 256.0;
-            self.estimate.handle_report(report.fraction_lost, now);
+            self.estimate.handle_report(Reception { highest: report.highest, lost: report.lost }, now);
             self.weigh(now);
         }
         if report.last_report != 0 {

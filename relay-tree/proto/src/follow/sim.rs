@@ -2,7 +2,7 @@
 
 use super::{Follow, Layer, LayerPolicy};
 use crate::continuity::SourceId;
-use crate::estimate::BandwidthEstimate;
+use crate::estimate::{BandwidthEstimate, Reception};
 use skywave_media::time::Mono;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,7 +34,9 @@ pub(super) struct Sim {
     queue: VecDeque<(Mono, u64)>,
     queued: u64,
     credit: f64,
-    window: Reception,
+    window: Arrived,
+    /// As receiver reports have it.
+    reception: Reception,
     remb_state: RembState,
     reports: VecDeque<(Mono, Report)>,
     next_report: Mono,
@@ -51,7 +53,7 @@ pub(super) struct Sim {
 }
 
 #[derive(Default, Clone, Copy)]
-struct Reception {
+struct Arrived {
     got: u64,
     lost: u64,
     bytes: u64,
@@ -64,7 +66,7 @@ struct RembState {
 
 #[derive(Clone, Copy)]
 enum Report {
-    Loss(u8),
+    Loss(Reception),
     Remb(u64),
 }
 
@@ -93,7 +95,8 @@ impl Sim {
             queue: VecDeque::new(),
             queued: 0,
             credit: 0.0,
-            window: Reception::default(),
+            window: Arrived::default(),
+            reception: Reception { highest: 0, lost: 0 },
             remb_state: RembState { bps: 300_000.0, delay: Duration::ZERO },
             reports: VecDeque::new(),
             next_report: now + Duration::from_secs(1),
@@ -220,10 +223,11 @@ impl Sim {
     /// About once a second, as browsers do; a REMB with each report, and at once when a queue has grown.
     fn report(&mut self) {
         if self.now >= self.next_report {
-            let Reception { got, lost, bytes } = std::mem::take(&mut self.window);
-            let fraction = (lost * 256).checked_div(got + lost).unwrap_or(0).min(255) as u8;
+            let Arrived { got, lost, bytes } = std::mem::take(&mut self.window);
+            self.reception.highest = self.reception.highest.wrapping_add((got + lost) as u32);
+            self.reception.lost += lost as i32;
             let arrival = self.now + self.round_trip / 2;
-            self.reports.push_back((arrival, Report::Loss(fraction)));
+            self.reports.push_back((arrival, Report::Loss(self.reception)));
             if self.remb {
                 let incoming = bytes as f64 * 8.0;
                 let state = &mut self.remb_state;
@@ -240,7 +244,7 @@ impl Sim {
         while let Some((_, report)) = self.reports.front().copied().filter(|(at, _)| *at <= self.now) {
             self.reports.pop_front();
             match report {
-                Report::Loss(fraction) => self.estimate.handle_report(fraction, self.now),
+                Report::Loss(reception) => self.estimate.handle_report(reception, self.now),
                 Report::Remb(bps) => self.estimate.handle_remb(bps, self.now),
             }
         }
