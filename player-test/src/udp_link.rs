@@ -1,6 +1,6 @@
 //! A bad way: a UDP proxy that loses, holds back, throttles and renumbers what it carries, by a schedule that its seed decides.
 //!
-//! [`Impairment`] decides about each packet and knows no socket; [`UdpLink`] carries. Which packets come when is the network's and the
+//! `Impairment` decides about each packet and knows no socket; [`UdpLink`] carries. Which packets come when is the network's and the
 //! clock's doing, so a seed repeats the decisions, not the whole run.
 
 use std::cmp::Reverse;

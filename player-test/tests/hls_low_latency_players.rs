@@ -103,23 +103,6 @@ async fn from_canvas_to_eye_through_hls_js_takes_about_a_second() -> Result<()> 
     publisher.close().await
 }
 
-#[tokio::test]
-async fn the_browsers_own_player_plays_it_where_it_has_one() -> Result<()> {
-    let server = Server::start().await?;
-    let pages = StaticServer::start(None).await?;
-    let mut publisher = Publisher::start(&server.urls.whip("native"), &TestPublish::default())?;
-    server.hls_ready("native", 2, READY).await?;
-    let viewer = Chromium::start("native").await?;
-    if viewer.watch_natively(&pages, &server.urls.hls("native")).await? {
-        player_test::viewing::browser_plays_on(&viewer, 5, Some(30), false).await?;
-        show("this Chromium plays HLS by itself");
-    } else {
-        show("this Chromium has no HLS player of its own");
-    }
-    viewer.close().await?;
-    publisher.stop().await
-}
-
 /// Old players see an ordinary live playlist at the same URL; each plays through the break.
 #[tokio::test]
 async fn vlc_ffmpeg_and_gstreamer_play_on_when_the_publisher_returns() -> Result<()> {

@@ -132,14 +132,14 @@ fn two_percent_are_lost() -> Result<()> {
 #[test]
 fn five_percent_are_lost() -> Result<()> {
     let conditions = Conditions { loss: 0.05, ..Conditions::CLEAN };
-    let case = Case { stream: "loss-5", conditions, seed: 5, frozen_s: 6.0, still_s: 4 };
+    let case = Case { stream: "loss-5", conditions, seed: 5, frozen_s: 2.5, still_s: 1 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
 #[test]
 fn ten_percent_are_lost() -> Result<()> {
     let conditions = Conditions { loss: 0.10, ..Conditions::CLEAN };
-    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 10.0, still_s: 4 };
+    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 3.0, still_s: 1 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
@@ -147,7 +147,7 @@ fn ten_percent_are_lost() -> Result<()> {
 #[test]
 fn a_hundred_milliseconds_of_jitter_in_order() -> Result<()> {
     let conditions = Conditions { jitter: 100 * MS, ..Conditions::CLEAN };
-    let case = Case { stream: "jitter", conditions, seed: 100, frozen_s: 5.0, still_s: 4 };
+    let case = Case { stream: "jitter", conditions, seed: 100, frozen_s: 3.0, still_s: 2 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
@@ -155,7 +155,7 @@ fn a_hundred_milliseconds_of_jitter_in_order() -> Result<()> {
 #[test]
 fn a_hundred_milliseconds_of_jitter_out_of_order() -> Result<()> {
     let conditions = Conditions { jitter: 100 * MS, in_order: false, ..Conditions::CLEAN };
-    let case = Case { stream: "reordered", conditions, seed: 101, frozen_s: 6.0, still_s: 4 };
+    let case = Case { stream: "reordered", conditions, seed: 101, frozen_s: 3.0, still_s: 2 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// A viewer cannot follow when its way carries less than this part of the lowest layer ..
 const FAR_TOO_MUCH: f64 = 0.6;
+/// .. for so long: a browser's estimate falls as far for a moment where packets begin to come unevenly (a tenth of a second of jitter),
+/// and is believed for two seconds (`REMB_TRUST`). Leaving out pictures then makes the only freeze there is.
+const SHORT_FOR: Duration = Duration::from_millis(2_500);
 /// .. or when more than this was lost in two windows one after the other.
 const HEAVY_LOSS: f64 = 0.25;
 /// Left out is so much at first, and so much at most.
@@ -26,6 +29,8 @@ pub(super) struct Skip {
     state: State,
     /// The last window had heavy loss.
     heavy: bool,
+    /// Since when the estimate has been far too low, while nothing else was wrong.
+    short_since: Option<Mono>,
     /// What the next pause will be.
     pause: Duration,
     demand: bool,
@@ -41,7 +46,8 @@ enum State {
 
 impl Default for Skip {
     fn default() -> Self {
-        Self { state: State::Sending { since: None }, heavy: false, pause: FIRST_PAUSE, demand: false }
+        let state = State::Sending { since: None };
+        Self { state, heavy: false, short_since: None, pause: FIRST_PAUSE, demand: false }
     }
 }
 
@@ -70,11 +76,16 @@ impl Skip {
         let lost = new_window && self.heavy && (heavy_before || since.is_some());
         let bps = outlook.bps.map_or(f64::INFINITY, |bps| bps as f64);
         let short = settled && !outlook.limited_by_sending && bps < FAR_TOO_MUCH * rate_bps as f64;
+        if !short {
+            self.short_since = None;
+        }
+        // Who was in trouble just now needs no second proof of this either.
+        let short = short && (since.is_some() || now >= *self.short_since.get_or_insert(now) + SHORT_FOR);
         if lost || short {
             self.state =
                 State::Skipping { until: now + self.pause, ask_at: now + self.pause + KEYFRAME_PATIENCE };
             self.pause = (self.pause * 2).min(MAX_PAUSE);
-            self.heavy = false;
+            (self.heavy, self.short_since) = (false, None);
         }
     }
 

@@ -288,7 +288,14 @@ fn heavy_loss_twice_or_far_too_low_an_estimate_leaves_video_out_until_a_later_ke
     policy.handle_timeout(at(20_600));
     assert_eq!(policy.poll_timeout(), None);
     policy.handle_outlook(outlook(80_000, 0.0, 5), at(21_000));
-    policy.handle_keyframe(at(22_000));
+    assert_eq!(policy.follow(), Follow::Send, "a fall alone is no proof");
+    policy.handle_outlook(outlook(1_000_000, 0.0, 6), at(22_000));
+    policy.handle_outlook(outlook(80_000, 0.0, 7), at(23_000));
+    policy.handle_outlook(outlook(80_000, 0.0, 8), at(25_499));
+    assert_eq!(policy.follow(), Follow::Send);
+    policy.handle_outlook(outlook(80_000, 0.0, 9), at(25_500));
+    assert_eq!(policy.follow(), Follow::SkipToKeyframe);
+    policy.handle_keyframe(at(26_500));
     assert_eq!(policy.follow(), Follow::Send);
 }
 
