@@ -13,6 +13,8 @@ seconds=${1:-6}
 rounds=${2:-3}
 connections=${CONNECTIONS:-64}
 binary=${SKYWAVE_BIN:-${CARGO_TARGET_DIR:-target}/release/skywave}
+# The server reads variables of this beginning as configuration, and knows no such key.
+unset SKYWAVE_BIN
 for tool in wrk nginx curl; do
     command -v "$tool" >/dev/null || { echo "hls_beside_nginx: $tool is not installed (scripts/install-deps.sh --with-benches)" >&2; exit 1; }
 done

@@ -71,14 +71,19 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
 
     let wanted = Played::seconds(5, fps, expected.audio);
     let decodes = async {
-        let decoded = ffmpeg::decode(&url, 20).await?;
-        assert!(decoded.seconds >= 19.9, "{decoded:?}");
-        assert!(expected.size.is_none() || decoded.pictures >= 20 * 27, "{decoded:?}");
+        let decoded = ffmpeg::decode(&url, 15).await?;
+        assert!(decoded.seconds >= 14.9, "{decoded:?}");
+        assert!(expected.size.is_none() || decoded.pictures >= 15 * 27, "{decoded:?}");
         Ok(())
     };
     let plays = async {
         let vlc = vlc::play(&url, wanted, FIVE_SECONDS).await?;
         let playbin = gstreamer::play(&url, wanted, FIVE_SECONDS).await?;
+        show(&format!("{stream}: VLC {vlc:?}, playbin {playbin:?}"));
+        Ok(())
+    };
+    // A browser that plays close to the edge is the only one for which the others beside it are too much of a load.
+    let is_watched = async {
         let watcher = Chromium::start(&format!("watcher-{stream}")).await?;
         match &pages {
             Pages::Ours(_) => watcher.watch(&server.urls, stream).await?,
@@ -87,12 +92,12 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
         browser_plays_on(&watcher, 8, fps.map(|_| 24), expected.audio).await?;
         let watching = watcher.watching().await?;
         assert_eq!(expected.size.unwrap_or((0, 0)), (watching.width, watching.height));
-        show(&format!("{stream}: VLC {vlc:?}, playbin {playbin:?}, Chromium {watching:?}"));
+        show(&format!("{stream}: Chromium {watching:?}"));
         watcher.screenshot(&format!("watching-{stream}")).await?;
         watcher.close().await
     };
     let is_valid = async {
-        let capture = hls_client::capture(&server.http, &url, 20.0).await?;
+        let capture = hls_client::capture(&server.http, &url, 15.0).await?;
         assert_eq!(hls_check::faults(&capture), Vec::<String>::new());
         if expected.size.is_some() {
             let rate = capture.video()?.samples_per_second();
@@ -101,6 +106,7 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
         Ok(())
     };
     tokio::try_join!(decodes, plays, is_valid)?;
+    is_watched.await?;
 
     publisher.close().await?;
     Ok(())

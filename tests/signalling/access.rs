@@ -55,6 +55,27 @@ async fn every_clause_holds() {
     .await;
 }
 
+#[tokio::test]
+async fn a_full_server_says_when_to_come_again() {
+    let server = Server::start("[media]\nmax_sessions = 2\n").await;
+    server.offer("/whip/one", &offers::publisher()).await.unwrap().session().unwrap();
+    let leaves = server.offer("/whip/two", &offers::publisher()).await.unwrap().session().unwrap();
+    let refused = server.offer("/whip/three", &offers::publisher()).await.unwrap();
+    let refused = refused.is(&[503]).unwrap().refused_with_words().unwrap();
+    let after: u32 = refused.header("retry-after").parse().expect("seconds");
+    assert!((1..=60).contains(&after), "{after}");
+    let exposed = refused.header("access-control-expose-headers").to_ascii_lowercase();
+    assert!(exposed.contains("retry-after"), "{exposed}");
+    // A place that is given up is there for the next, as soon as the node has ended the session.
+    server.ask("DELETE", &leaves).await.unwrap().is(&[200]).unwrap();
+    let place = async {
+        while server.offer("/whip/three", &offers::publisher()).await.unwrap().is(&[201, 503]).unwrap().status
+            != 201
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), place).await.expect("a place in time");
+}
+
 /// How long a busy machine may take from a publisher's start to the first playlist.
 const HLS_READY: Duration = Duration::from_secs(60);
 

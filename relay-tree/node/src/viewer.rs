@@ -347,7 +347,8 @@ impl Viewer {
         let mut published = sources.iter().filter(video).peekable();
         let lane = self.lanes.iter().find(|lane| lane.kind == TrackKind::Video);
         let needs = lane.is_some_and(|lane| {
-            published.peek().is_some() && !published.any(|source| lane.takes(source.info.codec))
+            published.peek().is_some()
+                && !published.any(|source| lane.takes(source.info.codec) && may_be_shown(source, sources))
         });
         if needs != self.needs_rendition {
             self.needs_rendition = needs;

@@ -87,6 +87,8 @@ fn b_frames(threads: usize) {
     let mut rendition = node.rendition("demo");
     rendition.stand_in(true);
     until(&node, |node| wait(node.viewers("demo")).iter().all(|viewer| viewer.video.is_none()));
+    // They need it now, so that a stream that is encoded on demand wakes for them.
+    until(&node, |node| node.broadcast("demo").is_some_and(|b| b.rendition_viewers == 2));
     camera.shoot(false, 3);
     camera.shoot(true, 4);
     for (n, keyframe) in [true, false, false].into_iter().enumerate() {
@@ -117,6 +119,7 @@ fn b_frames(threads: usize) {
     next.shoot(false, 102);
     let mut all = [&mut first, &mut second, &mut late];
     next.run(&mut all, |viewers| viewers.iter().all(|v| marks(v).ends_with(&[101, 102])));
+    until(&node, |node| node.broadcast("demo").is_some_and(|b| b.rendition_viewers == 0));
 }
 
 #[test]
