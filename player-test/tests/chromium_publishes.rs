@@ -80,7 +80,7 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
         let vlc = vlc::play(&url, wanted, FIVE_SECONDS).await?;
         let playbin = gstreamer::play(&url, wanted, FIVE_SECONDS).await?;
         show(&format!("{stream}: VLC {vlc:?}, playbin {playbin:?}"));
-        Ok(())
+        anyhow::Ok(())
     };
     // A browser that plays close to the edge is the only one for which the others beside it are too much of a load.
     let is_watched = async {

@@ -16,8 +16,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A passed-through lane that is silent for longer breaks the cadence of segments; an encoder can repeat a picture.
+/// Pictures that are further apart break the cadence of parts and segments; an encoder can repeat them. When one is overdue by that
+/// much a keyframe is asked for, so that encoding can begin with the next one.
+const SLOW: Duration = Duration::from_millis(600);
+/// A passed-through lane that is silent for longer is as bad, however evenly its late pictures were taken.
 const STALL: Duration = Duration::from_secs(1);
+/// Encoding begins with the keyframe that is asked for, so that no picture is missing between the two; one that does not come within
+/// this time is waited for no longer.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// More changes of size than this within [`SIZE_CHANGE_WINDOW`] are better scaled than shown as discontinuities.
 const MAX_SIZE_CHANGES: usize = 3;
@@ -118,6 +124,10 @@ struct Passthrough {
     /// The end of the segment that is being filled, on the grid.
     grid_ns: i64,
     size_changes: VecDeque<Mono>,
+    /// The next picture is overdue.
+    overdue: bool,
+    /// It no longer fits: why, and since when. The next keyframe is the first to be encoded.
+    leaving: Option<(PlanReason, Mono)>,
 }
 
 /// The size that pictures are scaled into.
@@ -164,22 +174,29 @@ impl OutputPlanner {
         }
     }
 
-    /// Time has passed: a passed-through lane may have stalled.
+    /// Time has passed: a passed-through lane may have stalled, or the keyframe with which encoding was to begin has not come.
     pub fn handle_timeout(&mut self, now: Mono) {
-        if let State::Passthrough(p) = &self.state
-            && now >= p.last_frame + STALL
+        let State::Passthrough(p) = &mut self.state else { return };
+        p.overdue = now >= p.last_frame + SLOW;
+        if now >= p.last_frame + STALL {
+            p.leaving.get_or_insert((PlanReason::Stalled, now));
+        }
+        if let Some((reason, since)) = p.leaving
+            && now >= since + LEAVE_PATIENCE
         {
             let format = Arc::clone(&p.format);
-            self.give_up(&format, PlanReason::Stalled);
+            self.give_up(&format, reason);
         }
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        match &self.state {
-            State::Passthrough(p) => Some(p.last_frame + STALL),
-            State::Undecided | State::Transcode(_) => None,
-        }
+        let State::Passthrough(p) = &self.state else { return None };
+        Some(match p.leaving {
+            Some((_, since)) => since + LEAVE_PATIENCE,
+            None if p.overdue => p.last_frame + STALL,
+            None => p.last_frame + SLOW,
+        })
     }
 
     /// The plan, when it is new.
@@ -192,10 +209,11 @@ impl OutputPlanner {
         self.reason
     }
 
-    /// Whether the source should send a keyframe now, so that a passed-through segment can end.
+    /// Whether the source should send a keyframe now, so that a passed-through segment can end, or encoding begin.
     pub fn poll_keyframe_wanted(&self, _now: Mono) -> bool {
         let early = nanos(self.config.keyframe_earliness);
-        matches!(&self.state, State::Passthrough(p) if p.last_pts.as_nanos() >= p.grid_ns - early)
+        matches!(&self.state, State::Passthrough(p)
+            if p.leaving.is_some() || p.overdue || p.last_pts.as_nanos() >= p.grid_ns - early)
     }
 
     /// The first keyframe fits: begin to pass through.
@@ -206,6 +224,8 @@ impl OutputPlanner {
             last_pts: frame.pts,
             grid_ns: next_grid(frame.pts, self.config.segment),
             size_changes: VecDeque::new(),
+            overdue: false,
+            leaving: None,
         });
         self.reason = Some(PlanReason::Fits);
         self.news = Some(VideoPlan::Passthrough);
@@ -215,8 +235,14 @@ impl OutputPlanner {
     fn check(&mut self, frame: &Frame, format: &VideoFormat, now: Mono) {
         let misfit = self.misfit(frame, format);
         let State::Passthrough(p) = &mut self.state else { return };
-        let reason = misfit.or_else(|| p.advance(frame, &self.config, now));
+        let apart = frame.pts.as_nanos().saturating_sub(p.last_pts.as_nanos());
+        let stalled = now >= p.last_frame + STALL || apart >= nanos(SLOW);
+        let reason = p.advance(frame, &self.config, now).or(stalled.then_some(PlanReason::Stalled));
         if let Some(reason) = reason {
+            p.leaving.get_or_insert((reason, now));
+        }
+        let due = p.leaving.filter(|(_, since)| frame.keyframe || now >= *since + LEAVE_PATIENCE);
+        if let Some(reason) = misfit.or(due.map(|(reason, _)| reason)) {
             let format = Arc::clone(&frame.format);
             self.give_up(&format, reason);
         }
@@ -252,7 +278,7 @@ impl OutputPlanner {
 impl Passthrough {
     /// Takes the next frame in; says why it must be the last one that is passed through.
     fn advance(&mut self, frame: &Frame, config: &PlanConfig, now: Mono) -> Option<PlanReason> {
-        self.last_frame = now;
+        (self.last_frame, self.overdue) = (now, false);
         self.last_pts = frame.pts;
         if frame.format != self.format {
             self.format = Arc::clone(&frame.format);

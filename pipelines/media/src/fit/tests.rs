@@ -86,20 +86,20 @@ fn h264_with_keyframes_on_demand_is_passed_through() {
 fn keyframes_are_asked_for_where_they_may_end_a_segment_and_not_before() {
     let mut planner = planner();
     let format = h264(BASELINE_SPS);
-    planner.handle_frame(&frame(&format, 0, true, P_SLICE), at(0));
-    planner.handle_frame(&frame(&format, 1874, false, P_SLICE), at(1874));
-    assert!(!planner.poll_keyframe_wanted(at(1874)));
-    planner.handle_frame(&frame(&format, 1875, false, P_SLICE), at(1875));
-    assert!(planner.poll_keyframe_wanted(at(1875)));
-    planner.handle_frame(&frame(&format, 2100, true, P_SLICE), at(2100));
-    assert!(!planner.poll_keyframe_wanted(at(2100)));
+    let mut shown = |millis, keyframe| {
+        planner.handle_frame(&frame(&format, millis, keyframe, P_SLICE), at(millis));
+        planner.poll_keyframe_wanted(at(millis))
+    };
+    assert!(!shown(0, true));
+    assert!([500, 1000, 1500, 1874].into_iter().all(|millis| !shown(millis, false)));
+    assert!(shown(1875, false));
+    assert!(!shown(2100, true));
     // One just before the grid serves as well, one that is sent much earlier for another reason does not.
-    planner.handle_frame(&frame(&format, 3600, true, P_SLICE), at(3600));
-    planner.handle_frame(&frame(&format, 3880, false, P_SLICE), at(3880));
-    assert!(planner.poll_keyframe_wanted(at(3880)));
-    planner.handle_frame(&frame(&format, 3900, true, P_SLICE), at(3900));
-    planner.handle_frame(&frame(&format, 5800, false, P_SLICE), at(5800));
-    assert!(!planner.poll_keyframe_wanted(at(5800)));
+    assert!([2600, 3100].into_iter().all(|millis| !shown(millis, false)));
+    assert!(!shown(3600, true));
+    assert!(shown(3880, false));
+    assert!(!shown(3900, true));
+    assert!([4400, 4900, 5400, 5800].into_iter().all(|millis| !shown(millis, false)));
 }
 
 #[test]
@@ -146,17 +146,62 @@ fn frames_out_of_order_are_noticed_whatever_is_planned_and_told_once() {
 }
 
 #[test]
-fn a_stall_of_a_second_ends_passing_through_one_nanosecond_not_too_early() {
+fn after_a_stall_of_a_second_encoding_begins_with_the_next_keyframe() {
     let mut planner = planner();
     let format = h264(HIGH_SPS);
     planner.handle_frame(&frame(&format, 0, true, P_SLICE), at(500));
     assert_eq!(planner.poll_plan(), Some(VideoPlan::Passthrough));
+    assert_eq!(planner.poll_timeout(), Some(at(1100)));
+    planner.handle_timeout(at(1100) - Duration::from_nanos(1));
+    assert!(!planner.poll_keyframe_wanted(at(1099)));
+    planner.handle_timeout(at(1100));
+    assert!(planner.poll_keyframe_wanted(at(1100)));
     assert_eq!(planner.poll_timeout(), Some(at(1500)));
-    planner.handle_timeout(at(1500) - Duration::from_nanos(1));
-    assert_eq!(planner.poll_plan(), None);
     planner.handle_timeout(at(1500));
+    // The network has held them up: they were taken evenly.
+    planner.handle_frame(&frame(&format, 33, false, P_SLICE), at(1600));
+    assert_eq!(planner.poll_plan(), None, "an encoder could not begin here");
+    assert!(planner.poll_keyframe_wanted(at(1600)));
+    planner.handle_frame(&frame(&format, 67, true, P_SLICE), at(1700));
     assert_eq!(planner.poll_plan(), Some(VideoPlan::Transcode { width: 1280, height: 720 }));
     assert_eq!((planner.poll_timeout(), planner.reason()), (None, Some(PlanReason::Stalled)));
+}
+
+#[test]
+fn pictures_that_the_network_has_held_up_for_less_than_a_second_change_nothing() {
+    let mut planner = planner();
+    let format = h264(HIGH_SPS);
+    planner.handle_frame(&frame(&format, 0, true, P_SLICE), at(0));
+    assert_eq!(planner.poll_plan(), Some(VideoPlan::Passthrough));
+    planner.handle_timeout(at(600));
+    planner.handle_frame(&frame(&format, 33, true, P_SLICE), at(900));
+    assert!(!planner.poll_keyframe_wanted(at(900)));
+    assert_eq!((planner.poll_plan(), planner.poll_timeout()), (None, Some(at(1500))));
+}
+
+#[test]
+fn a_publisher_that_sends_no_more_keyframes_at_all_is_given_up_in_the_end() {
+    let mut planner = planner();
+    let format = h264(HIGH_SPS);
+    planner.handle_frame(&frame(&format, 0, true, P_SLICE), at(0));
+    assert_eq!(planner.poll_plan(), Some(VideoPlan::Passthrough));
+    planner.handle_timeout(at(1000));
+    assert!(planner.poll_keyframe_wanted(at(1000)));
+    assert_eq!(planner.poll_timeout(), Some(at(3000)));
+    planner.handle_timeout(at(3000) - Duration::from_nanos(1));
+    assert_eq!(planner.poll_plan(), None);
+    planner.handle_timeout(at(3000));
+    assert_eq!(planner.poll_plan(), Some(VideoPlan::Transcode { width: 1280, height: 720 }));
+}
+
+#[test]
+fn pictures_far_apart_are_encoded_from_the_first_keyframe_among_them() {
+    let mut planner = planner();
+    let format = h264(HIGH_SPS);
+    planner.handle_frame(&frame(&format, 0, true, P_SLICE), at(0));
+    assert_eq!(planner.poll_plan(), Some(VideoPlan::Passthrough));
+    planner.handle_frame(&frame(&format, 600, true, P_SLICE), at(600));
+    assert_eq!(planner.poll_plan(), Some(VideoPlan::Transcode { width: 1280, height: 720 }));
 }
 
 #[test]

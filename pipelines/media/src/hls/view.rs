@@ -372,9 +372,13 @@ impl RenditionView {
         }
     }
 
-    /// The part that comes next, as far as that is known.
+    /// The part that comes next. Where no segment is open, because the publisher is away or a keyframe is waited for, that is the
+    /// first of the next one (rfc8216bis appendix B.1: there is always a hint).
     pub(super) fn hint(&self) -> Option<(u64, u64)> {
-        self.edge.as_ref().map(|edge| (edge.msn, edge.parts.len() as u64))
+        match &self.edge {
+            Some(edge) => Some((edge.msn, edge.parts.len() as u64)),
+            None => self.segments.last().map(|last| (last.msn + 1, 0)),
+        }
     }
 
     pub(super) fn find(&self, msn: u64) -> Option<&Arc<Segment>> {

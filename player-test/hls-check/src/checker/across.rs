@@ -63,6 +63,9 @@ impl Checker {
             spans.collect()
         };
         let (one, other) = (times(&self.renditions[first]), times(&self.renditions[at]));
+        let begins_anew = |msn: &u64| {
+            self.renditions[at].segments.get(msn).is_some_and(|known| known.segment.discontinuity)
+        };
         let mut numbers = None;
         let mut apart = None;
         for (msn, (begin, end, number)) in &other {
@@ -76,7 +79,9 @@ impl Checker {
             {
                 numbers = numbers.or(Some((*msn, *number, *their)));
             }
+            // Where a timeline begins, each track begins with what its publisher sends first.
             if let Some((their, _, _)) = one.get(msn)
+                && !begins_anew(msn)
                 && (their - begin).abs() > ALIGNED_S
             {
                 apart = apart.or(Some((*msn, begin - their)));
@@ -206,8 +211,12 @@ impl Checker {
 /// The peak segment bit rate (section 2): the largest of any contiguous segments of half to one and a half target durations together.
 fn peak(rendition: &Rendition) -> f64 {
     let target = rendition.target().as_secs_f64();
-    let sizes = rendition.segments.values().filter_map(|known| known.whole.as_ref());
-    let sizes: Vec<(f64, u64)> = sizes.map(|whole| (whole.span.seconds(), whole.bytes)).collect();
+    // By what is listed: a keyframe fetched alone lasts as long as its segment (section 4.4.3.6).
+    let sizes = rendition
+        .segments
+        .values()
+        .filter_map(|known| Some((known.segment.duration_s, known.whole.as_ref()?.bytes)));
+    let sizes: Vec<(f64, u64)> = sizes.collect();
     let mut peak: f64 = 0.0;
     for from in 0..sizes.len() {
         let (mut seconds, mut bytes) = (0.0, 0);
