@@ -21,6 +21,7 @@ pub mod ingest;
 pub mod name;
 pub mod packet;
 pub mod packetize;
+pub mod recording;
 pub mod reorder;
 pub mod time;
 pub mod timeline;
