@@ -15,6 +15,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How long recordings may take to be finished when the server stops; the next start finishes the rest.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// What every request may use.
 pub(crate) struct App {
     pub(crate) registry: Arc<Registry>,
@@ -82,6 +85,7 @@ pub(crate) async fn run(
     };
     server::serve(Arc::clone(&app), listener, max_connections, stop).await;
     registry.shut_down().await;
+    registry.library().settle(SETTLE).await;
     sweep.abort();
     telling.abort();
     // An error is what was asked for: the task holds the registry until it has really ended.

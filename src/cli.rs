@@ -65,6 +65,9 @@ struct ServeArgs {
     /// First UDP port of WebRTC; 0 takes free ones (key media.port).
     #[arg(long, value_name = "N")]
     media_port: Option<u16>,
+    /// The folder of recordings (key storage.data_dir).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -133,6 +136,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
         flag("listen", "http.listen", args.listen.map(|a| a.to_string())),
         flag("open", "http.open", args.open.then(|| "true".to_owned())),
         flag("media-port", "media.port", args.media_port.map(|p| p.to_string())),
+        flag("data-dir", "storage.data_dir", args.data_dir.as_ref().map(|dir| dir.display().to_string())),
     ];
     let flags = flags.into_iter().flatten().collect();
     let config = match load_sources(args.sources.config.as_deref(), &args.sources.settings, flags) {

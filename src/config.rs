@@ -5,9 +5,11 @@
 
 mod access;
 pub(crate) mod load;
+mod recording;
 
 use crate::auth::AccessRule;
 pub(crate) use access::{Api, Limits, Network, Stun, Turn, Whep};
+pub(crate) use recording::{Recording, Storage};
 use serde::{Deserialize, Serialize};
 use skywave_media::worker_proto::X264Preset;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) whep: Whep,
     pub(crate) transcode: Transcode,
     pub(crate) hls: Hls,
+    pub(crate) storage: Storage,
+    pub(crate) recording: Recording,
     pub(crate) log: Log,
     pub(crate) limits: Limits,
     pub(crate) stun: Stun,
@@ -269,6 +273,7 @@ impl Config {
             ),
         );
         problems.extend(self.access_problems());
+        problems.extend(self.recording.problems());
         problems
     }
 }

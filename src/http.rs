@@ -16,11 +16,13 @@ mod openapi;
 mod pages;
 mod path;
 mod precondition;
+mod recordings;
 mod reply;
 mod request;
 pub(crate) mod server;
 mod session;
 mod sse;
+mod vod;
 mod whep;
 mod whip;
 
@@ -79,6 +81,12 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
         Route::Streams => api::list(app),
         Route::Stream(stream) => api::one(app, &stream),
         Route::Viewers(stream) => api::viewers(app, &stream).await,
+        Route::StreamRecording(stream) => recordings::switch(app, &stream, method == Method::POST).await,
+        Route::Recordings => recordings::list(app),
+        Route::Recording(stream, id) if method == Method::DELETE => recordings::remove(app, stream, id).await,
+        Route::Recording(stream, id) => recordings::one(app, &stream, &id),
+        Route::Protection(stream, id) => recordings::protect(app, stream, id, method == Method::PUT).await,
+        Route::Vod(stream, what) => vod::get(app, &stream, &what, &visitor, request).await,
         Route::Events => events::listen(app, request),
         Route::OpenApi => Ok(openapi::document()),
         Route::Metrics => metrics::metrics(app, metrics::Format::wanted(request)).await,

@@ -9,6 +9,7 @@ mod events;
 mod http;
 mod metrics;
 mod outputs;
+mod recordings;
 mod registry;
 mod sessions;
 mod stream;

@@ -2,3 +2,4 @@
 
 pub(crate) mod audience;
 pub(crate) mod hls;
+pub(crate) mod recording;

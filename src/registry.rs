@@ -3,6 +3,7 @@
 use crate::broadcasts::Broadcasts;
 use crate::config::Config;
 use crate::outputs::audience::PlayerKey;
+use crate::recordings::Library;
 use crate::sessions::{Bounds, EventStreamReader, Found, Kind, NoPlace, Owner, Session, Sessions};
 use crate::stream::status::Status;
 use crate::stream::{self, Command, NewPublisher, StreamHandle};
@@ -45,6 +46,7 @@ pub(crate) enum Refused {
 pub(crate) struct Registry {
     node: Arc<Node>,
     config: Arc<Config>,
+    library: Arc<Library>,
     streams: Mutex<BTreeMap<StreamName, StreamHandle>>,
     sessions: Mutex<Sessions>,
     broadcasts: Arc<Broadcasts>,
@@ -77,6 +79,7 @@ impl Registry {
     pub(crate) fn new(node: Node, config: Config) -> Self {
         Self {
             node: Arc::new(node),
+            library: Library::open(&config),
             config: Arc::new(config),
             streams: Mutex::default(),
             sessions: Mutex::default(),
@@ -94,6 +97,20 @@ impl Registry {
     /// The configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The recordings.
+    pub(crate) const fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// Switches a stream's recording on or off; false when nothing is on air under this name.
+    pub(crate) async fn record(&self, stream: &StreamName, wanted: bool) -> bool {
+        let handle = lock(&self.streams).get(stream).cloned();
+        match handle {
+            Some(handle) => handle.commands.send(Command::Record(wanted)).await.is_ok(),
+            None => false,
+        }
     }
 
     /// Answers a publisher's offer. The stream exists once the publisher has really connected.

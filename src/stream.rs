@@ -12,6 +12,7 @@ pub(crate) mod status;
 
 use crate::outputs::audience::{self, HlsAudience, PlayerKey};
 use crate::outputs::hls::{HlsOutput, hls_config};
+use crate::outputs::recording::RecordingOutput;
 use crate::registry::{Registry, SessionGuard};
 use crate::worker::{Worker, WorkerEvent};
 use plan::Resume;
@@ -46,6 +47,8 @@ const MAX_FILLED_GAP: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// A publisher has connected: it feeds the stream from now on.
     Publish(NewPublisher),
+    /// Record it from now on, or no more.
+    Record(bool),
     /// The server stops: end the playlists.
     ShutDown,
 }
@@ -107,6 +110,7 @@ struct Stream {
     resume: Resume,
     worker: Worker,
     hls: HlsOutput,
+    recording: RecordingOutput,
     /// What the worker encodes, for WebRTC viewers that cannot decode what is published.
     rendition: RenditionFeed,
     audience: Arc<Mutex<HlsAudience>>,
@@ -121,6 +125,7 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
     let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
     let (now, wall) = (relay_node::clock::now(), wall_clock());
     let hls = HlsOutput::new(&registry.config().hls, plan::take_id(wall), wall);
+    let recording = RecordingOutput::new(registry.library(), &name, plan::take_id(wall), wall);
     let (status, status_reader) = watch::channel(Arc::new(Status::starting(&name)));
     let target_duration = hls_config(&registry.config().hls).target_duration();
     let audience = Arc::new(Mutex::new(HlsAudience::new(Duration::from_secs(target_duration))));
@@ -140,6 +145,7 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
         resume: Resume::default(),
         worker: Worker::new(name.clone()),
         hls,
+        recording,
         rendition: registry.node().rendition(name.as_str()),
         audience,
         past: IngestTotals::default(),
@@ -159,6 +165,7 @@ impl Stream {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Publish(publisher)) => self.attach(publisher),
+                    Some(Command::Record(wanted)) => self.record(wanted),
                     Some(Command::ShutDown) | None => {
                         self.end("the server stops");
                         self.publish_views();
@@ -189,7 +196,7 @@ impl Stream {
             Phase::Ended { .. } => self.begin_take(now),
             Phase::Waiting { .. } => self.resume = Resume::default(),
             // A decoder takes any new codec in its stride; passed-through video does not.
-            Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.hls.handle_discontinuity(now),
+            Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.break_outputs(now),
             Phase::Live => {}
         }
         // Pictures that are encoded keep their size when a publisher takes over without a break.
@@ -201,6 +208,7 @@ impl Stream {
         for (kind, there) in [(TrackKind::Video, video), (TrackKind::Audio, audio)] {
             if there {
                 self.hls.expect(kind, now);
+                self.recording.expect(kind);
             }
         }
         self.phase = Phase::Live;
@@ -217,6 +225,23 @@ impl Stream {
         self.resume = Resume::default();
         self.plan = None;
         self.hls.restart(&self.registry.config().hls, plan::take_id(wall), wall);
+        self.recording.restart(plan::take_id(wall), wall);
+    }
+
+    /// What follows does not continue what was.
+    fn break_outputs(&mut self, now: Mono) {
+        self.hls.handle_discontinuity(now);
+        self.recording.handle_discontinuity(now);
+    }
+
+    /// Recording is switched on or off. Frames before the next keyframe are of no use to a file, so one is asked for.
+    fn record(&mut self, wanted: bool) {
+        let now = relay_node::clock::now();
+        self.recording.want(wanted, now);
+        if let Some(publisher) = self.publisher.as_mut().filter(|_| wanted) {
+            publisher.demand_video_keyframe(now);
+        }
+        self.next_status = now;
     }
 
     fn take_publisher_events(&mut self, first: Option<PublisherEvent>) {
@@ -253,7 +278,7 @@ impl Stream {
         }
         self.forget_publisher();
         self.worker.stop();
-        self.hls.handle_discontinuity(now);
+        self.break_outputs(now);
         self.phase =
             Phase::Waiting { until: now + Duration::from_millis(self.registry.config().ingest.grace_ms) };
         self.next_status = now;
@@ -266,6 +291,7 @@ impl Stream {
         if !matches!(self.phase, Phase::Ended { .. }) {
             tracing::info!(stream = %self.name, reason, "stream ended");
             self.hls.end(now);
+            self.recording.end(now);
             self.registry.node().end_broadcast(self.name.as_str());
         }
         let linger = Duration::from_millis(self.registry.config().ingest.linger_ms);
@@ -308,7 +334,7 @@ impl Stream {
                 let position = self.position(now);
                 if self.resume.is_behind(position, MAX_FILLED_GAP) {
                     self.resume = Resume::default();
-                    self.hls.handle_discontinuity(now);
+                    self.break_outputs(now);
                 }
                 self.configure_worker(now);
             }
@@ -328,6 +354,7 @@ impl Stream {
         self.planner.handle_timeout(now);
         self.apply_plan(now);
         self.hls.handle_timeout(now);
+        self.recording.handle_timeout(now);
         self.ask_for_keyframes(now);
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
@@ -407,6 +434,7 @@ impl Stream {
     /// A frame of an output rendition: to every output.
     fn output(&mut self, frame: Frame, now: Mono) {
         self.resume.note(&frame);
+        self.recording.handle_frame(&frame, now);
         if let Err(error) = self.hls.handle_frame(frame, now) {
             tracing::debug!(stream = %self.name, %error, "HLS refuses a frame");
         }
@@ -433,6 +461,7 @@ impl Stream {
             self.publisher.as_ref().and_then(Publisher::poll_timeout),
             self.planner.poll_timeout(),
             self.hls.poll_timeout(),
+            self.recording.poll_timeout(),
         ]
         .into_iter()
         .flatten()

@@ -4,7 +4,7 @@
 //! their documents where they are defined; those of the protocols have specifications of their own and are named here.
 
 use super::reply::{self, Reply};
-use super::{api, events, metrics};
+use super::{api, events, metrics, recordings};
 use crate::events as happenings;
 use bytes::Bytes;
 use std::sync::LazyLock;
@@ -23,7 +23,20 @@ use utoipa::openapi::{Content, OpenApi, Ref, Required, Response, ResponseBuilder
         title = "Skywave",
         description = "A live broadcast media server: WHIP in; HLS and WebRTC (WHEP) out. Errors are problem documents (RFC 9457)."
     ),
-    paths(api::list, api::one, api::viewers, events::listen, metrics::metrics),
+    paths(
+        api::list,
+        api::one,
+        api::viewers,
+        recordings::switch,
+        recordings::stop,
+        recordings::list,
+        recordings::one,
+        recordings::remove,
+        recordings::protect,
+        recordings::unprotect,
+        events::listen,
+        metrics::metrics
+    ),
     components(schemas(
         events::SnapshotEvent,
         happenings::PublisherEvent,

@@ -2,7 +2,7 @@
 
 use super::publisher::{Publisher, Track};
 use super::status::{
-    Audio, IngestTotals, Layer, Output, PublisherStatus, Rendition, State, Status, Video, VideoPath, Viewers,
+    Audio, IngestTotals, Layer, Output, PublisherStatus, RecordingStatus, Rendition, State, Status, Video, VideoPath, Viewers,
     WorkerState, WorkerStatus,
 };
 use super::{Phase, Stream};
@@ -42,6 +42,7 @@ pub(super) fn report(stream: &mut Stream, now: Mono) -> Status {
         ingest,
         output: publisher.map(|_| output(stream.plan, video.as_ref())),
         worker: worker(&stream.worker),
+        recording: RecordingStatus::from(stream.recording.progress()),
         viewers: Viewers { webrtc: broadcast.viewers, hls: lock(&stream.audience).count(now) },
         renditions: stream.hls.renditions().map(|(kind, name)| rendition(stream, kind, name)).collect(),
         video,

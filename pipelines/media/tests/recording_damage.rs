@@ -51,7 +51,8 @@ proptest! {
         let outcome = finish(&mut Cursor::new(&file), file.len() as u64, EPOCH, &mut out);
         let whole = RECORDED.grown.iter().map(|(size, _)| *size).filter(|&size| size <= from).max();
         match (outcome, whole) {
-            (Ok(done), Some(whole)) => prop_assert!(done.lost_bytes as usize >= file.len() - whole - 1),
+            // A sample of which only the end is missing cannot be told from a whole one: at most that one is kept.
+            (Ok(done), Some(_)) => prop_assert!(file.len() - done.lost_bytes as usize <= from + 905),
             (Err(_), None) => {}
             (outcome, whole) => prop_assert!(false, "{:?} where {:?} bytes are whole", outcome, whole),
         }
