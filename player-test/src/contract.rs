@@ -94,6 +94,30 @@ impl Urls {
         format!("{}/api/v1/streams/{stream}", self.base)
     }
 
+    /// The list of recordings.
+    #[must_use]
+    pub fn recordings(&self) -> String {
+        format!("{}/api/v1/recordings", self.base)
+    }
+
+    /// A recording's file.
+    #[must_use]
+    pub fn recorded_file(&self, stream: &str, id: &str) -> String {
+        format!("{}/vod/{stream}/{id}.mp4", self.base)
+    }
+
+    /// A recording as HLS.
+    #[must_use]
+    pub fn recorded_hls(&self, stream: &str, id: &str) -> String {
+        format!("{}/vod/{stream}/{id}/index.m3u8", self.base)
+    }
+
+    /// The page with a stream's recordings.
+    #[must_use]
+    pub fn recorded_page(&self, stream: &str) -> String {
+        format!("{}/vod/{stream}/", self.base)
+    }
+
     /// Readiness.
     #[must_use]
     pub fn ready(&self) -> String {
@@ -149,6 +173,30 @@ pub struct StreamInfo {
     pub output: Option<OutputInfo>,
 }
 
+/// The answer to [`Urls::recordings`].
+#[derive(Debug, Clone, Deserialize)]
+pub struct RecordingList {
+    /// By stream and id.
+    pub recordings: Vec<RecordingInfo>,
+}
+
+/// One recording as the API tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RecordingInfo {
+    /// Its id.
+    pub id: String,
+    /// Its stream.
+    pub stream: String,
+    /// `recording`, `finalising`, `ready`, `repaired` or `failed`.
+    pub state: String,
+    /// When it begins, microseconds since 1970.
+    pub begun_us: i64,
+    /// How long it is, in milliseconds.
+    pub duration_ms: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// The worker of a stream.
 #[derive(Debug, Clone, Deserialize)]
 pub struct WorkerInfo {
@@ -196,6 +244,8 @@ pub struct Settings {
     pub silence_timeout_ms: u32,
     /// x264 preset: tests share two cores with browsers that encode, so they take the cheapest.
     pub preset: &'static str,
+    /// Record every stream into this folder, which outlives the server.
+    pub recordings: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -207,6 +257,7 @@ impl Default for Settings {
             connect_timeout_ms: 10_000,
             silence_timeout_ms: 5000,
             preset: "ultrafast",
+            recordings: None,
         }
     }
 }
@@ -215,12 +266,17 @@ impl Settings {
     /// As the server's TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset } = self;
+        let Self { segment_ms, grace_ms, linger_ms, connect_timeout_ms, silence_timeout_ms, preset, .. } = self;
         let hls = format!("[hls]\nsegment_ms = {segment_ms}\n");
         let times =
             format!("connect_timeout_ms = {connect_timeout_ms}\nsilence_timeout_ms = {silence_timeout_ms}\n");
         let ingest = format!("[ingest]\ngrace_ms = {grace_ms}\nlinger_ms = {linger_ms}\n{times}");
-        format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n")
+        let mut toml = format!("{hls}\n{ingest}\n[transcode]\npreset = \"{preset}\"\n");
+        if let Some(folder) = &self.recordings {
+            toml += &format!("\n[storage]\ndata_dir = {:?}\n", folder.display().to_string());
+            toml += "\n[recording]\nenabled = true\nfree_floor_bytes = 0\n";
+        }
+        toml
     }
 
     /// From a publisher's last packet to nothing being left of its stream.

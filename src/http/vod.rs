@@ -37,13 +37,15 @@ pub(super) async fn get(
     stream: &StreamName,
     what: &Vod,
     visitor: &Visitor,
-    request: &Request,
+    request: &mut Request,
 ) -> Result<Reply, Problem> {
     let mut reply = match what {
         Vod::List => list(app, stream, visitor, request)?,
         Vod::File(id) => {
             let manifest = playable(app, stream, id)?;
-            file::serve(path(app, &manifest), &manifest, request).await?
+            let (opened, length) = file::open(path(app, &manifest), &manifest.id).await?;
+            let plan = file::plan(&manifest, length, request);
+            file::send(opened, plan).await?
         }
         Vod::Multivariant(id) => playlist(app, stream, id, visitor, playlists::multivariant).await?,
         Vod::Media(id) => playlist(app, stream, id, visitor, playlists::media).await?,

@@ -7,7 +7,7 @@ use crate::recordings::manifest::Manifest;
 use bytes::Bytes;
 use futures_util::stream;
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
-use std::io::SeekFrom;
+use std::io::{self, SeekFrom};
 use std::path::PathBuf;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -19,43 +19,81 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks read ahead of a slow client.
 const AHEAD: usize = 2;
 
-/// Answers with the file, or the one range of it that is asked for (RFC 9110 section 14).
-pub(super) async fn serve(path: PathBuf, manifest: &Manifest, request: &Request) -> Result<Reply, Problem> {
-    let gone = |error: std::io::Error| {
-        Problem::new(500, "Recording not readable", format!("{} cannot be read: {error}", manifest.id))
-    };
-    let mut file = File::open(&path).await.map_err(gone)?;
-    let length = file.metadata().await.map_err(gone)?.len();
+/// What is to be answered, before the file is touched.
+#[derive(Debug)]
+pub(super) struct Plan {
+    what: What,
+    etag: String,
+    name: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    /// The client has it already.
+    NotModified,
+    /// All of so many bytes.
+    Whole(u64),
+    /// From the first to the last of these bytes, of so many.
+    Range(u64, u64, u64),
+    /// No byte of the range exists in so many.
+    Beyond(u64),
+}
+
+/// Opens a recording's file.
+pub(super) async fn open(path: PathBuf, id: &str) -> Result<(File, u64), Problem> {
+    let refused = |error: io::Error| unreadable(id, &error);
+    let file = File::open(&path).await.map_err(refused)?;
+    let length = file.metadata().await.map_err(refused)?.len();
+    Ok((file, length))
+}
+
+/// What a request for the file gets (RFC 9110 sections 13 and 14).
+pub(super) fn plan(manifest: &Manifest, length: u64, request: &Request) -> Plan {
     let text = etag(manifest, length);
     let etag: Option<ETag> = text.parse().ok();
     let seen = request.headers.typed_get::<IfNoneMatch>();
-    let mut reply = if seen.zip(etag.as_ref()).is_some_and(|(seen, etag)| !seen.precondition_passes(etag)) {
-        reply::empty(304)
+    let what = if seen.zip(etag.as_ref()).is_some_and(|(seen, etag)| !seen.precondition_passes(etag)) {
+        What::NotModified
     } else {
         match wanted_range(request, etag.as_ref(), length) {
-            None => body(file, 200, length),
-            Some(Ok((start, end))) => {
-                file.seek(SeekFrom::Start(start)).await.map_err(gone)?;
-                let mut reply = body(file, 206, end + 1 - start);
-                let range = format!("bytes {start}-{end}/{length}");
-                reply.headers_mut().insert("content-range", reply::header_value(&range));
-                reply
-            }
-            Some(Err(())) => {
-                let problem =
-                    Problem::new(416, "Range not satisfiable", format!("the file has {length} bytes"));
-                problem.with_header("content-range", format!("bytes */{length}")).into_reply()
-            }
+            None => What::Whole(length),
+            Some(Ok((first, last))) => What::Range(first, last, length),
+            Some(Err(())) => What::Beyond(length),
+        }
+    };
+    Plan { what, etag: text, name: format!("{}-{}.mp4", manifest.stream, manifest.id) }
+}
+
+/// Answers with the file, or the one range of it that is asked for.
+pub(super) async fn send(mut file: File, plan: Plan) -> Result<Reply, Problem> {
+    let mut reply = match plan.what {
+        What::NotModified => reply::empty(304),
+        What::Whole(length) => body(file, 200, length),
+        What::Range(first, last, length) => {
+            file.seek(SeekFrom::Start(first)).await.map_err(|error| unreadable(&plan.name, &error))?;
+            let mut reply = body(file, 206, last + 1 - first);
+            let range = format!("bytes {first}-{last}/{length}");
+            reply.headers_mut().insert("content-range", reply::header_value(&range));
+            reply
+        }
+        What::Beyond(length) => {
+            let problem =
+                Problem::new(416, "Range not satisfiable", format!("the file has {length} bytes"));
+            problem.with_header("content-range", format!("bytes */{length}")).into_reply()
         }
     };
     let headers = reply.headers_mut();
-    headers.insert("etag", reply::header_value(&text));
+    headers.insert("etag", reply::header_value(&plan.etag));
     headers.insert("accept-ranges", reply::header_value("bytes"));
     headers.insert("cache-control", reply::header_value("public, no-cache"));
     // Shown where it can be shown, saved under a name that says what it is (RFC 6266).
-    let name = format!("inline; filename=\"{}-{}.mp4\"", manifest.stream, manifest.id);
+    let name = format!("inline; filename=\"{}\"", plan.name);
     headers.insert("content-disposition", reply::header_value(&name));
     Ok(reply)
+}
+
+fn unreadable(id: &str, error: &io::Error) -> Problem {
+    Problem::new(500, "Recording not readable", format!("{id} cannot be read: {error}"))
 }
 
 /// A finished file is known by its hash; one that was taken in without, by its size and beginning.
