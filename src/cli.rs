@@ -4,6 +4,7 @@ mod bench;
 mod play;
 mod publish;
 mod token;
+mod vod;
 
 use crate::config::Config;
 use crate::config::load::{self, ConfigError, Override};
@@ -40,6 +41,9 @@ enum Command {
     /// Make keys for publishers, viewers and the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Look at recordings on the disk: list, verify, export, repair.
+    #[command(subcommand)]
+    Vod(vod::VodCommand),
     /// The codec process of one stream; started by `serve`, not by hand.
     #[command(hide = true)]
     Worker {
@@ -110,6 +114,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Play(args) => play::run(*args),
         Command::Config(command) => config(command),
         Command::Token(command) => token::run(&command),
+        Command::Vod(command) => vod::run(command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),
         Command::Worker { check: false, .. } => crate::worker::child_main(),
     }

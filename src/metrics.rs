@@ -7,7 +7,7 @@ mod process;
 mod text;
 
 use crate::registry::Registry;
-use crate::stream::status::{State, Status};
+use crate::stream::status::{RecordingPhase, State, Status};
 use process::Process;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
@@ -218,6 +218,13 @@ impl Now {
         page.gauges("skywave_stream_viewers", "Viewers of a stream by kind.", viewers)?;
         let live = self.shown().map(|status| (stream(status), f64::from(status.state == State::Live)));
         page.gauges("skywave_stream_live", "1 while a publisher feeds the stream.", live)?;
+        let phase = |wanted| move |status: &Status| f64::from(status.recording.state == wanted);
+        let (on, failed) = (phase(RecordingPhase::On), phase(RecordingPhase::Failed));
+        let recorded = self.shown().map(|status| (stream(status), on(status)));
+        page.gauges("skywave_stream_recording", "1 while the stream is recorded.", recorded)?;
+        let stopped = self.shown().map(|status| (stream(status), failed(status)));
+        let help = "1 when recording has stopped by itself while the stream goes on.";
+        page.gauges("skywave_stream_recording_failed", help, stopped)?;
         let help = "Coded bits per second of a track, over the last second.";
         page.gauges("skywave_stream_ingest_bitrate_bps", help, self.lanes(|lane| lane.bitrate_bps as f64))?;
         let help = "Share of a track's packets lost over the last five seconds, 0 to 1.";

@@ -65,7 +65,7 @@ impl Library {
     pub(crate) fn open(config: &Config) -> Arc<Self> {
         let (jobs, queue) = mpsc::channel();
         let library = Arc::new(Self {
-            root: config.storage.data_dir.join("recordings"),
+            root: root(config),
             config: config.recording.clone(),
             known: Mutex::default(),
             jobs,
@@ -358,6 +358,42 @@ impl Library {
         // Manifests are plain values, whole after every statement.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The folder of recordings.
+pub(crate) fn root(config: &Config) -> PathBuf {
+    config.storage.data_dir.join("recordings")
+}
+
+/// Every manifest in a folder of recordings, by stream and id, as it stands on the disk.
+pub(crate) fn catalogue(root: &Path) -> io::Result<Vec<Manifest>> {
+    let mut all = Vec::new();
+    let folders = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
+        folders => folders?,
+    };
+    for folder in folders {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(folder)? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                all.extend(read_manifest(&path));
+            }
+        }
+    }
+    all.sort_by(|a, b| (&a.stream, &a.id).cmp(&(&b.stream, &b.id)));
+    Ok(all)
+}
+
+/// Reads a finished recording back: the words of an error say what is wrong with it.
+pub(crate) fn verify(files: &Files, manifest: &Manifest) -> Result<(), String> {
+    if !manifest.is_playable() {
+        return Err(format!("it is not finished: its state is {:?}", manifest.state).to_lowercase());
+    }
+    finisher::verify(files, manifest).map_err(|failure| failure.to_string())
 }
 
 fn read_manifest(path: &Path) -> Option<Manifest> {

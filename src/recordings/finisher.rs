@@ -1,12 +1,12 @@
 //! From what was recorded to a file that plays everywhere: written beside, read back, flushed, then renamed.
 
 use super::disk;
-use super::manifest::{Files, Track};
+use super::manifest::{Files, Manifest, Track};
 use openssl::sha::Sha256;
 use skywave_media::recording::{CheckError, FinishError, check, finish, probe};
 use skywave_media::time::UnixTime;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::time::Duration;
 
 /// Why a recording could not be finished. Its `.part` is kept.
@@ -66,6 +66,33 @@ fn write_and_check(files: &Files, begun: UnixTime) -> Result<Done, Failure> {
         sha256: hex(&out.hash.finish()),
         lost_bytes: finished.lost_bytes,
     })
+}
+
+/// Whether a finished file is what its manifest says: every byte by the hash, the tracks by reading them.
+pub(crate) fn verify(files: &Files, manifest: &Manifest) -> Result<(), Failure> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(files.mp4())?);
+    let len = file.get_ref().metadata()?.len();
+    if len != manifest.bytes {
+        return Err(io::Error::other(format!("it has {len} bytes, not {}", manifest.bytes)).into());
+    }
+    if let Some(expected) = &manifest.sha256 {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => hash.update(&buffer[..read]),
+            }
+        }
+        if hex(&hash.finish()) != *expected {
+            return Err(io::Error::other("its SHA-256 is not the one it was finished with").into());
+        }
+    }
+    let found: Vec<Track> = probe(&mut file, len)?.tracks.into_iter().map(track).collect();
+    if found != manifest.tracks {
+        return Err(io::Error::other("its tracks are not those it was finished with").into());
+    }
+    Ok(())
 }
 
 /// A track as the manifest tells it.

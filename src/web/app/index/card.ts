@@ -1,18 +1,30 @@
 /** One stream's card. */
 
-import { type BoardStream, lossWords, viewerWords, workerWords } from '../pure/board.ts';
+import { type BoardStream, lossWords, recordingWords, viewerWords, workerWords } from '../pure/board.ts';
 import { codecName } from '../pure/codecs.ts';
 import { ago, bitrate, size } from '../pure/format.ts';
 import { paths } from '../pure/names.ts';
+import { record } from '../ui/api.ts';
 import { copyButton } from '../ui/copy.ts';
 import { make, setText, show } from '../ui/dom.ts';
 
-const FACTS = ['Watching', 'Picture', 'Sound', 'Loss', 'For viewers', 'Worker', 'On air'] as const;
+const FACTS = [
+  'Watching',
+  'Picture',
+  'Sound',
+  'Loss',
+  'For viewers',
+  'Worker',
+  'Recording',
+  'On air',
+] as const;
 
 /** Kept while its stream is listed, so that focus and a pressed button survive an update. */
 export class Card {
   readonly element = make('li', { class: 'stream card' });
   readonly #badge = make('span', { class: 'badge' });
+  readonly #record = make('button', { class: 'button', type: 'button' }, 'Record');
+  #recording = false;
   readonly #facts = new Map<string, { label: HTMLElement; value: HTMLElement }>();
 
   constructor(name: string) {
@@ -23,6 +35,7 @@ export class Card {
       facts.append(fact.label, fact.value);
       this.#facts.set(word, fact);
     }
+    this.#record.addEventListener('click', () => void this.#switchRecording(name));
     const copyHls = make('button', { class: 'button', type: 'button' }, 'Copy HLS link');
     copyButton(copyHls, () => new URL(paths.hls(name), window.location.href).href);
     this.element.append(
@@ -37,6 +50,12 @@ export class Card {
           'Watch',
         ),
         copyHls,
+        this.#record,
+        make(
+          'a',
+          { class: 'button', href: paths.vod(name), 'aria-label': `Recordings of ${name}` },
+          'Recordings',
+        ),
       ),
     );
   }
@@ -53,7 +72,23 @@ export class Card {
     this.#fact('Loss', fed ? lossWords(stream) : '');
     this.#fact('For viewers', fed ? outputWords(stream) : '');
     this.#fact('Worker', fed ? workerWords(stream.worker) : '');
+    this.#fact('Recording', recordingWords(stream.recording));
+    show(this.#record, fed && stream.recording !== undefined);
+    this.#recording = stream.recording?.state === 'on';
+    setText(this.#record, this.#recording ? 'Stop recording' : 'Record');
     this.#fact('On air', ago((nowMs - Date.parse(stream.since)) / 1000));
+  }
+
+  /** The next event says what has come of it; until then the button cannot be pressed again. */
+  async #switchRecording(name: string): Promise<void> {
+    this.#record.disabled = true;
+    try {
+      await record(name, !this.#recording);
+    } catch (error) {
+      this.#fact('Recording', error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#record.disabled = false;
+    }
   }
 
   /** Sets a fact; one that nothing is known of is not shown. */
