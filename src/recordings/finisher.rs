@@ -44,7 +44,8 @@ pub(crate) fn finish_part(files: &Files, begun: UnixTime) -> Result<Done, Failur
 fn write_and_check(files: &Files, begun: UnixTime) -> Result<Done, Failure> {
     let part = File::open(files.part())?;
     let len = part.metadata()?.len();
-    let mut reader = BufReader::with_capacity(1 << 16, part);
+    // Small, because reading the tables hops from fragment to fragment; the copy goes past it.
+    let mut reader = BufReader::new(part);
     let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, File::create(files.tmp())?), hash: Sha256::new() };
     let finished = finish(&mut reader, len, begun, &mut out)?;
     let file = out.inner.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -98,20 +98,32 @@ impl Writer {
             Piece::Begin { .. } | Piece::End => 0,
         };
         let waiting = self.shared.waiting_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        if waiting > QUEUE_BYTES {
-            return Err("the disk does not keep up".to_owned());
+        let slow = || "the disk does not keep up".to_owned();
+        let outcome = match waiting > QUEUE_BYTES {
+            true => Err(slow()),
+            false => self.pieces.try_send(piece).map_err(|error| match error {
+                TrySendError::Full(_) => slow(),
+                TrySendError::Disconnected(_) => {
+                    self.progress().failed.unwrap_or_else(|| "the writer has ended".to_owned())
+                }
+            }),
+        };
+        if let Err(reason) = &outcome {
+            // The writer puts it into the manifest when it closes its file.
+            self.shared.progress(|progress| progress.failed = Some(reason.clone()));
         }
-        self.pieces.try_send(piece).map_err(|error| match error {
-            TrySendError::Full(_) => "the disk does not keep up".to_owned(),
-            TrySendError::Disconnected(_) => {
-                self.progress().failed.unwrap_or_else(|| "the writer has ended".to_owned())
-            }
-        })
+        outcome
     }
 
     /// How far it is.
     pub(crate) fn progress(&self) -> Progress {
-        self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.progress(|progress| progress.clone())
+    }
+}
+
+impl Shared {
+    fn progress<T>(&self, how: impl FnOnce(&mut Progress) -> T) -> T {
+        how(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -143,8 +155,9 @@ impl Thread {
                 return;
             }
         }
-        // The stream has let go without an end, as it does when the server stops in a hurry.
-        self.close(None);
+        // The stream has let go: at its end, because the server stops in a hurry, or because this was too slow.
+        let reason = self.shared.progress(|progress| progress.failed.clone());
+        self.close(reason);
         self.library.writer_ends();
     }
 
@@ -230,7 +243,7 @@ impl Thread {
     }
 
     fn progress(&self, how: impl FnOnce(&mut Progress)) {
-        how(&mut self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared.progress(how);
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Recorder {
     lanes: [Lane; 2],
     expected: [bool; 2],
     file: Option<Current>,
+    /// A file has been begun: tracks that were announced are waited for no more.
+    opened: bool,
     /// How much earlier frames lie here than on the stream's timeline, in nanoseconds.
     shift: i64,
     /// The next frame follows a discontinuity.
@@ -144,6 +146,7 @@ impl Recorder {
             lanes: KINDS.map(Lane::new),
             expected: [false; 2],
             file: None,
+            opened: false,
             shift: 0,
             broken: false,
             begun: None,
@@ -223,7 +226,7 @@ impl Recorder {
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let begun = self.begun?;
-        if self.file.is_none() && self.is_incomplete() && self.pending_since.is_some() {
+        if !self.opened && self.is_incomplete() && self.pending_since.is_some() {
             return Some(begun + START_PATIENCE);
         }
         let waiting = self.waiting_since.map(|since| since + LAG_PATIENCE);
@@ -269,7 +272,7 @@ impl Recorder {
 
     fn may_begin(&self, now: Mono) -> bool {
         let patient = self.begun.is_some_and(|begun| now < begun + START_PATIENCE);
-        self.file.is_some() || !self.is_incomplete() || !patient
+        self.opened || !self.is_incomplete() || !patient
     }
 
     /// Where the next fragment may end, and whether decoding can start there.
@@ -343,6 +346,7 @@ impl Recorder {
             let origin = waiting.map_or(first, |waiting| waiting.min(first));
             let at = MediaTime::from_nanos(origin.saturating_add(self.shift));
             self.outputs.push_back(RecorderOutput::Begin { at });
+            self.opened = true;
             Current { origin, end: origin, bytes: 0, sequence: 0, formats: [None, None] }
         });
         let mut bytes = bytes::BytesMut::new();
