@@ -15,8 +15,10 @@ use crate::recordings::manifest::Manifest;
 use bytes::Bytes;
 use serde::Serialize;
 use skywave_media::name::StreamName;
-use skywave_media::recording::{Index, read_index};
+use skywave_media::recording::{Clip, ClipError, Index, IndexError, clip, read_index};
+use skywave_media::time::UnixTime;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
@@ -44,8 +46,10 @@ pub(super) async fn get(
         Vod::File(id) => {
             let manifest = playable(app, stream, id)?;
             let (opened, length) = file::open(path(app, &manifest), &manifest.id).await?;
-            let plan = file::plan(&manifest, length, request);
-            file::send(opened, plan).await?
+            match file::clip_span(&request.query)? {
+                None => file::send(opened, &file::plan(&manifest, length, request)),
+                Some(span) => file::send_clip(opened, cut(app, &manifest, length, span).await?, &manifest),
+            }
         }
         Vod::Multivariant(id) => playlist(app, stream, id, visitor, playlists::multivariant).await?,
         Vod::Media(id) => playlist(app, stream, id, visitor, playlists::media).await?,
@@ -60,6 +64,22 @@ pub(super) async fn get(
 
 fn path(app: &App, manifest: &Manifest) -> PathBuf {
     app.registry.library().files(&manifest.stream, &manifest.id).mp4()
+}
+
+/// A clip of a recording.
+async fn cut(app: &App, manifest: &Manifest, length: u64, span: (Duration, Duration)) -> Result<Clip, Problem> {
+    let path = path(app, manifest);
+    let begun = UnixTime::from_micros(manifest.begun_us);
+    let cut = tokio::task::spawn_blocking(move || {
+        let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(IndexError::Io)?);
+        clip(&mut file, length, span, begun)
+    });
+    match cut.await {
+        Ok(Ok(clip)) => Ok(clip),
+        Ok(Err(error @ ClipError::Empty(_))) => Err(Problem::new(404, "Nothing there", error.to_string())),
+        Ok(Err(error)) => Err(Problem::new(500, "Recording damaged", error.to_string())),
+        Err(error) => Err(Problem::new(500, "Internal error", format!("cutting broke off: {error}"))),
+    }
 }
 
 /// A recording that can be played, or why it cannot.

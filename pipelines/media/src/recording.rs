@@ -18,6 +18,7 @@
 //! flushed, what they are called.
 
 mod check;
+mod clip;
 mod finish;
 mod fragment;
 mod index;
@@ -27,6 +28,7 @@ mod scan;
 mod tables;
 
 pub use check::{CheckError, Contents, TrackContents, check, probe};
+pub use clip::{Clip, ClipError, clip};
 pub use finish::{FinishError, Finished, finish};
 pub use index::{Index, IndexError, InitRange, SegmentRange, read_index};
 pub use recorder::{Counters, Gap, Recorder, RecorderConfig, RecorderError, RecorderOutput};

@@ -6,7 +6,7 @@ mod bench;
 
 use bench::*;
 use skywave_media::codec::TrackKind;
-use skywave_media::recording::{Gap, RecorderConfig, finish, probe, read_index, scan};
+use skywave_media::recording::{Gap, RecorderConfig, clip, finish, probe, read_index, scan};
 use std::io::Cursor;
 use std::time::Duration;
 
@@ -234,4 +234,30 @@ fn fix_lengths(recorded: &mut [u8]) {
             recorded[at..at + 4].copy_from_slice(&[0, 0, 0, 1]);
         }
     }
+}
+
+#[test]
+fn a_clip_begins_and_ends_where_it_is_asked_for() {
+    let mut take = Take::new(RecorderConfig::default());
+    take.frames(lanes(&h264(640, 360), &aac(), 0, 10_000));
+    let files = take.end();
+    let (file, _) = finished(&files[0].bytes);
+    let span = (Duration::from_millis(3_500), Duration::from_millis(7_250));
+    let clip = clip(&mut Cursor::new(&file), file.len() as u64, span, EPOCH).unwrap();
+    assert_eq!(clip.duration, Duration::from_millis(3_750));
+    let mut bytes = clip.front.clone();
+    for (first, length) in clip.ranges {
+        bytes.extend_from_slice(&file[usize::try_from(first).unwrap()..usize::try_from(first + length).unwrap()]);
+    }
+    assert_eq!(bytes.len() as u64, clip.bytes());
+    let contents = probe(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap();
+    assert_eq!(contents.duration, clip.duration);
+    // From the keyframe at 2 s to the end of the segment that ends at 8 s.
+    assert_eq!(contents.tracks[0].samples, 180);
+    let moov = mp4_atom_moov(&bytes);
+    let edits = &moov.trak[0].edts.as_ref().unwrap().elst.as_ref().unwrap().entries;
+    assert_eq!((edits[0].media_time, edits[0].segment_duration), (Some(135_000), 337_500));
+    let empty = (Duration::from_secs(11), Duration::from_secs(12));
+    let error = skywave_media::recording::clip(&mut Cursor::new(&file), file.len() as u64, empty, EPOCH).unwrap_err();
+    assert!(error.to_string().starts_with("the recording is 10.0"), "{error}");
 }

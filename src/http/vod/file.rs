@@ -7,8 +7,10 @@ use crate::recordings::manifest::Manifest;
 use bytes::Bytes;
 use futures_util::stream;
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use skywave_media::recording::Clip;
 use std::io::{self, SeekFrom};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
@@ -65,13 +67,12 @@ pub(super) fn plan(manifest: &Manifest, length: u64, request: &Request) -> Plan 
 }
 
 /// Answers with the file, or the one range of it that is asked for.
-pub(super) async fn send(mut file: File, plan: Plan) -> Result<Reply, Problem> {
+pub(super) fn send(file: File, plan: &Plan) -> Reply {
     let mut reply = match plan.what {
         What::NotModified => reply::empty(304),
-        What::Whole(length) => body(file, 200, length),
+        What::Whole(length) => body(file, 200, vec![Piece::Range(0, length)]),
         What::Range(first, last, length) => {
-            file.seek(SeekFrom::Start(first)).await.map_err(|error| unreadable(&plan.name, &error))?;
-            let mut reply = body(file, 206, last + 1 - first);
+            let mut reply = body(file, 206, vec![Piece::Range(first, last + 1 - first)]);
             let range = format!("bytes {first}-{last}/{length}");
             reply.headers_mut().insert("content-range", reply::header_value(&range));
             reply
@@ -89,7 +90,36 @@ pub(super) async fn send(mut file: File, plan: Plan) -> Result<Reply, Problem> {
     // Shown where it can be shown, saved under a name that says what it is (RFC 6266).
     let name = format!("inline; filename=\"{}\"", plan.name);
     headers.insert("content-disposition", reply::header_value(&name));
-    Ok(reply)
+    reply
+}
+
+/// Answers with a clip of the file, to be saved.
+pub(super) fn send_clip(file: File, clip: Clip, manifest: &Manifest) -> Reply {
+    let [init, segments] = clip.ranges.map(|(first, length)| Piece::Range(first, length));
+    let mut reply = body(file, 200, vec![Piece::Memory(Bytes::from(clip.front)), init, segments]);
+    let name = format!("attachment; filename=\"{}-{}-clip.mp4\"", manifest.stream, manifest.id);
+    let headers = reply.headers_mut();
+    headers.insert("content-disposition", reply::header_value(&name));
+    headers.insert("cache-control", reply::header_value("no-store"));
+    reply
+}
+
+/// Where a clip begins and ends, by the query `from=12.5&to=20` in seconds; `None` when no clip is asked for.
+pub(super) fn clip_span(query: &str) -> Result<Option<(Duration, Duration)>, Problem> {
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let seconds = |name: &str| match value(name) {
+        None => Ok(None),
+        Some(text) => {
+            let span = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            span.map(Some).ok_or_else(|| {
+                Problem::new(400, "Bad time", format!("{name}={text} is no number of seconds, such as {name}=12.5"))
+            })
+        }
+    };
+    Ok(match (seconds("from")?, seconds("to")?) {
+        (None, None) => None,
+        (from, to) => Some((from.unwrap_or_default(), to.unwrap_or(Duration::MAX))),
+    })
 }
 
 fn unreadable(id: &str, error: &io::Error) -> Problem {
@@ -104,29 +134,74 @@ fn etag(manifest: &Manifest, length: u64) -> String {
     }
 }
 
-/// The next `length` bytes of the file.
-fn body(mut file: File, status: u16, length: u64) -> Reply {
+/// What a body is made of.
+#[derive(Debug)]
+enum Piece {
+    Memory(Bytes),
+    /// First byte and length of a range of the file.
+    Range(u64, u64),
+}
+
+/// The pieces one after the other.
+fn body(file: File, status: u16, pieces: Vec<Piece>) -> Reply {
+    let length: u64 = pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Memory(bytes) => bytes.len() as u64,
+            Piece::Range(_, length) => *length,
+        })
+        .sum();
     let (chunks, mut queue) = mpsc::channel::<Bytes>(AHEAD);
     // Ends when the client does: then nobody takes the chunks. A file that ends early breaks the connection, because its length was told.
     tokio::spawn(async move {
-        let mut left = length;
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
-            let mut chunk = vec![0; want];
-            match file.read_exact(&mut chunk).await {
-                Ok(_) => left -= want as u64,
-                Err(error) => {
-                    tracing::warn!(%error, "a recording cannot be read any further");
-                    return;
-                }
-            }
-            if chunks.send(Bytes::from(chunk)).await.is_err() {
-                return;
-            }
+        if let Err(error) = read(file, pieces, &chunks).await {
+            tracing::warn!(%error, "a recording cannot be read any further");
         }
     });
     let pieces = stream::poll_fn(move |context| queue.poll_recv(context));
     let mut reply = reply::streamed(status, "video/mp4", pieces);
     reply.headers_mut().insert("content-length", reply::header_value(&length.to_string()));
     reply
+}
+
+/// Sends the pieces until they or the client end.
+async fn read(mut file: File, pieces: Vec<Piece>, chunks: &mpsc::Sender<Bytes>) -> io::Result<()> {
+    for piece in pieces {
+        let (first, mut left) = match piece {
+            Piece::Range(first, length) => (first, length),
+            Piece::Memory(bytes) => {
+                if chunks.send(bytes).await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        file.seek(SeekFrom::Start(first)).await?;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+            let mut chunk = vec![0; want];
+            file.read_exact(&mut chunk).await?;
+            left -= want as u64;
+            if chunks.send(Bytes::from(chunk)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clips_times_are_seconds() {
+        let span = |query| clip_span(query).map_err(|problem| problem.status());
+        assert_eq!(span("token=x"), Ok(None));
+        assert_eq!(span("from=1.5&to=2"), Ok(Some((Duration::from_millis(1500), Duration::from_secs(2)))));
+        assert_eq!(span("from=3"), Ok(Some((Duration::from_secs(3), Duration::MAX))));
+        for bad in ["from=x", "to=-1", "from=NaN", "to=1e300"] {
+            assert_eq!(span(bad), Err(400), "{bad}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::fragment::ftyp;
 use super::index::{IndexError, recorded_range};
 use super::scan::{ScanError, scan};
-use super::tables::{Tables, TrackSummary};
+use super::tables::{Shown, Tables, TrackSummary};
 use crate::time::UnixTime;
 use mp4_atom::Encode;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -67,8 +67,8 @@ pub fn finish(
     };
     let found = scan(reader, start, recorded)?;
     let tables = Tables::gather(reader, start, &found)?;
-    let created = u64::try_from(begun.as_micros() / 1_000_000 + EPOCH_1904_S).unwrap_or(0);
-    let front = front(&tables, found.whole_bytes, created)?;
+    let created = since_1904_s(begun);
+    let front = front(&tables, found.whole_bytes, created, Shown::default())?;
     out.write_all(&front).map_err(FinishError::Write)?;
     copy(reader, start, found.whole_bytes, out)?;
     Ok(Finished {
@@ -77,6 +77,11 @@ pub fn finish(
         tracks: tables.summaries(),
         lost_bytes: found.lost_bytes,
     })
+}
+
+/// As ISO/IEC 14496-12 counts.
+pub(super) fn since_1904_s(at: UnixTime) -> u64 {
+    u64::try_from(at.as_micros() / 1_000_000 + EPOCH_1904_S).unwrap_or(0)
 }
 
 /// A recorder's file begins with an initialisation for fragments: in it stands an `mvex`, which no finished file has before its media.
@@ -90,7 +95,12 @@ fn is_finished(reader: &mut (impl Read + Seek), len: u64) -> Result<bool, Finish
 }
 
 /// Everything before the recorded bytes: `ftyp`, `moov`, the index, padding, and the header of the `mdat`.
-fn front(tables: &Tables, recorded: u64, created_1904_s: u64) -> Result<Vec<u8>, FinishError> {
+pub(super) fn front(
+    tables: &Tables,
+    recorded: u64,
+    created_1904_s: u64,
+    shown: Shown,
+) -> Result<Vec<u8>, FinishError> {
     let words = |e: mp4_atom::Error| FinishError::Tables(e.to_string());
     let header: usize = if recorded + 8 > u64::from(u32::MAX) { 16 } else { 8 };
     let index = tables.index().to_box();
@@ -101,7 +111,7 @@ fn front(tables: &Tables, recorded: u64, created_1904_s: u64) -> Result<Vec<u8>,
     let mut base = u64::from(u32::MAX) * u64::from(header == 16);
     for _ in 0..3 {
         out.truncate(before);
-        tables.moov(base, created_1904_s).encode(&mut out).map_err(words)?;
+        tables.moov(base, created_1904_s, shown).encode(&mut out).map_err(words)?;
         let bare = out.len() + index.len() + header;
         let wanted = (bare + 8).next_multiple_of(ALIGN) as u64;
         if wanted == base {

@@ -27,6 +27,28 @@ pub struct TrackSummary {
     pub landmarks: Vec<(u32, u64, u32, bool)>,
 }
 
+/// What of the samples is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// From this long after the earliest sample, in nanoseconds.
+    pub(super) from_ns: i64,
+    /// For so long; `None`: to the end.
+    pub(super) length_ns: Option<i64>,
+}
+
+/// How a track lies in the movie.
+#[derive(Debug, Clone, Copy)]
+struct Edit {
+    /// Ticks of the movie's clock in which nothing is there.
+    before: u64,
+    /// Ticks of the track's clock that are left out at its beginning.
+    skipped: u64,
+    /// Ticks of the movie's clock that are shown.
+    length: u64,
+    /// The whole track is shown from the movie's beginning on: no edit is needed.
+    plain: bool,
+}
+
 /// Everything about one track.
 #[derive(Debug)]
 struct Track {
@@ -147,18 +169,12 @@ impl Tables {
         }
     }
 
-    /// The sample tables for a file whose recorded bytes begin at `base`.
-    pub(super) fn moov(&self, base: u64, created_1904_s: u64) -> mp4::Moov {
-        let long = |ticks: u64, scale: u32| movie_ticks(ticks, scale);
-        let lengths: Vec<(u64, u64)> = self
-            .tracks
-            .iter()
-            .map(|track| (long(track.first.unwrap_or(0), track.timescale), long(track.length(), track.timescale)))
-            .collect();
-        let duration = lengths.iter().map(|(before, length)| before + length).max().unwrap_or(0);
-        let traks = self.tracks.iter().zip(&lengths).map(|(track, &(before, length))| {
-            track.trak(base, before, length, created_1904_s)
-        });
+    /// The sample tables for a file whose recorded bytes begin at `base`, of which this much is shown.
+    pub(super) fn moov(&self, base: u64, created_1904_s: u64, shown: Shown) -> mp4::Moov {
+        let origin = self.origin_nanos() + shown.from_ns;
+        let edits: Vec<Edit> = self.tracks.iter().map(|track| track.edit(origin, shown.length_ns)).collect();
+        let duration = edits.iter().map(|edit| edit.before + edit.length).max().unwrap_or(0);
+        let traks = self.tracks.iter().zip(&edits).map(|(track, edit)| track.trak(base, edit, created_1904_s));
         mp4::Moov {
             mvhd: mp4::Mvhd {
                 creation_time: created_1904_s,
@@ -183,9 +199,15 @@ impl Tables {
         self.tracks.iter().map(Track::summary).collect()
     }
 
+    /// Where the earliest track begins, in nanoseconds.
+    fn origin_nanos(&self) -> i64 {
+        self.tracks.iter().map(|track| track.nanos(track.first.unwrap_or(0))).min().unwrap_or(0)
+    }
+
     pub(super) fn duration(&self) -> Duration {
-        let end = |track: &Track| MediaTime::new(i64::try_from(track.first.unwrap_or(0) + track.length()).unwrap_or(i64::MAX), track.timescale);
-        self.tracks.iter().map(|track| end(track).as_duration()).max().unwrap_or_default()
+        let ends = self.tracks.iter().map(|track| track.nanos(track.first.unwrap_or(0) + track.length()));
+        let nanos = ends.max().unwrap_or(0) - self.origin_nanos();
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 }
 
@@ -297,11 +319,32 @@ impl Track {
         }
     }
 
-    /// The track's box. `before` and `length` in ticks of the movie's clock.
-    fn trak(&self, base: u64, before: u64, length: u64, created_1904_s: u64) -> mp4::Trak {
+    /// Nanoseconds of ticks of this track.
+    fn nanos(&self, ticks: u64) -> i64 {
+        MediaTime::new(i64::try_from(ticks).unwrap_or(i64::MAX), self.timescale).as_nanos()
+    }
+
+    /// How the track lies in a movie that begins at `origin` and is so long.
+    fn edit(&self, origin: i64, length_ns: Option<i64>) -> Edit {
+        let movie = |nanos: i64| MediaTime::from_nanos(nanos.max(0)).rescale(MOVIE_TIMESCALE).ticks.unsigned_abs();
+        let first = self.nanos(self.first.unwrap_or(0));
+        let (before, skipped) = ((first - origin).max(0), (origin - first).max(0));
+        let whole = self.nanos(self.length());
+        let left = (whole - skipped).max(0);
+        let shown = length_ns.map_or(left, |length| left.min((length - before).max(0)));
+        Edit {
+            before: movie(before),
+            skipped: MediaTime::from_nanos(skipped).rescale(self.timescale).ticks.unsigned_abs(),
+            length: movie(shown),
+            plain: movie(before) == 0 && skipped == 0 && shown == whole,
+        }
+    }
+
+    /// The track's box.
+    fn trak(&self, base: u64, edit: &Edit, created_1904_s: u64) -> mp4::Trak {
         let mut trak = self.template.clone();
         (trak.tkhd.creation_time, trak.tkhd.modification_time) = (created_1904_s, created_1904_s);
-        trak.tkhd.duration = before + length;
+        trak.tkhd.duration = edit.before + edit.length;
         for (_, entry) in &self.entries {
             if let Some((width, height)) = picture_size(entry) {
                 // The window that every size fits into.
@@ -309,7 +352,7 @@ impl Track {
                 trak.tkhd.height = trak.tkhd.height.integer().max(height).into();
             }
         }
-        trak.edts = (before > 0).then(|| mp4::Edts { elst: Some(starts_late(before, length)) });
+        trak.edts = (!edit.plain).then(|| mp4::Edts { elst: Some(edit_list(edit)) });
         trak.mdia.mdhd.duration = self.length();
         let all_sync = self.stss.len() == self.sizes.len();
         let no_offsets = self.ctts.iter().all(|entry| entry.sample_offset == 0);
@@ -332,14 +375,11 @@ impl Track {
     }
 }
 
-/// An empty edit before the media (ISO/IEC 14496-12 section 8.6.6): this track begins later than the movie.
-fn starts_late(before: u64, length: u64) -> mp4::Elst {
+/// An empty edit where the track begins later than the movie, then what is shown of it (ISO/IEC 14496-12 section 8.6.6).
+fn edit_list(edit: &Edit) -> mp4::Elst {
     let entry = |segment_duration, media_time| mp4::ElstEntry { segment_duration, media_time, media_rate: 1.into() };
-    mp4::Elst { entries: vec![entry(before, None), entry(length, Some(0))] }
-}
-
-fn movie_ticks(ticks: u64, scale: u32) -> u64 {
-    MediaTime::new(i64::try_from(ticks).unwrap_or(i64::MAX), scale).rescale(MOVIE_TIMESCALE).ticks.unsigned_abs()
+    let empty = (edit.before > 0).then(|| entry(edit.before, None));
+    mp4::Elst { entries: empty.into_iter().chain([entry(edit.length, Some(edit.skipped))]).collect() }
 }
 
 /// Its name by RFC 6381.
