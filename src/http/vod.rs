@@ -46,7 +46,8 @@ pub(super) async fn get(
         Vod::File(id) => {
             let manifest = playable(app, stream, id)?;
             let (opened, length) = file::open(path(app, &manifest), &manifest.id).await?;
-            match file::clip_span(&request.query)? {
+            let span = file::clip_span(&request.query)?;
+            match span {
                 None => file::send(opened, &file::plan(&manifest, length, request)),
                 Some(span) => file::send_clip(opened, cut(app, &manifest, length, span).await?, &manifest),
             }
