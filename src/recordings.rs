@@ -29,6 +29,9 @@ use std::time::Duration;
 /// How often age and size are looked at when nothing is finished.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
+/// What a finished file may have more than what was recorded, generously.
+const SPARE_BYTES: u64 = 64 << 20;
+
 /// A manifest is a few hundred bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
@@ -39,6 +42,8 @@ pub(crate) struct Library {
     root: PathBuf,
     config: crate::config::Recording,
     known: Mutex<BTreeMap<Key, Manifest>>,
+    /// Held while this server may change the folder: another one must not finish what this one records.
+    lock: Mutex<Option<fs::File>>,
     jobs: mpsc::Sender<Job>,
     /// Writers that run and jobs that wait.
     busy: AtomicUsize,
@@ -68,11 +73,14 @@ impl Library {
             root: root(config),
             config: config.recording.clone(),
             known: Mutex::default(),
+            lock: Mutex::default(),
             jobs,
             busy: AtomicUsize::new(0),
         });
-        if let Err(error) = library.recover() {
-            tracing::error!(folder = %library.root.display(), %error, "the recordings cannot be read");
+        if library.root.is_dir()
+            && let Err(error) = library.take_lock().and_then(|()| library.recover())
+        {
+            tracing::error!(folder = %library.root.display(), %error, "the recordings cannot be used");
         }
         let weak = Arc::downgrade(&library);
         let spawned = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
@@ -81,7 +89,7 @@ impl Library {
                 let Some(library) = weak.upgrade() else { return };
                 match job {
                     Ok(Job::Finish(key)) => library.finish(&key),
-                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Timeout) => library.try_again(),
                     Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
                 library.retain();
@@ -147,6 +155,7 @@ impl Library {
 
     /// A new recording in the catalogue, growing from now on. Its id is the take's, with a number where the take has several.
     pub(super) fn begin(&self, stream: &StreamName, take: &str, begun: UnixTime) -> io::Result<Manifest> {
+        self.take_lock()?;
         let folder = self.root.join(stream.as_str());
         fs::create_dir_all(&folder)?;
         let mut known = self.lock();
@@ -281,6 +290,36 @@ impl Library {
             }
         }
         self.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Takes the folder for this server, once.
+    fn take_lock(&self) -> io::Result<()> {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = disk::lock(&self.root.with_extension("lock"))?;
+        }
+        match *held {
+            Some(_) => Ok(()),
+            None => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another server uses this folder; give each its own storage.data_dir",
+            )),
+        }
+    }
+
+    /// Finishes what could not be finished for want of room, now that there is some.
+    fn try_again(&self) {
+        for manifest in self.list().into_iter().filter(|manifest| manifest.state == State::Failed) {
+            let files = self.files(&manifest.stream, &manifest.id);
+            let wanted = fs::metadata(files.part()).map(|meta| meta.len() + SPARE_BYTES);
+            let free = disk::free_bytes(&self.root);
+            if let (Ok(wanted), Ok(free)) = (wanted, free)
+                && free > wanted
+            {
+                self.busy.fetch_add(1, Ordering::AcqRel);
+                self.finish(&(manifest.stream, manifest.id));
+            }
+        }
     }
 
     /// Reads what is on the disk: manifests become the catalogue, what was being recorded is handed to the finisher, and what nobody knows is

@@ -51,6 +51,14 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// The next start of the server: the lock goes with the last who holds the library.
+fn reopen(library: Arc<Library>, folder: &Path) -> Arc<Library> {
+    let last = Arc::downgrade(&library);
+    drop(library);
+    until("the library to be let go", || last.strong_count() == 0);
+    Library::open(&config(folder))
+}
+
 fn record(library: &Arc<Library>, seconds: i64) -> Manifest {
     let writer = Writer::start(library, &stream(), "t1").unwrap();
     for piece in pieces(seconds) {
@@ -71,8 +79,7 @@ fn a_recording_is_finished_and_found_again_at_the_next_start() {
     assert!(files.mp4().exists() && !files.part().exists() && !files.tmp().exists());
     let hash = openssl::sha::sha256(&fs::read(files.mp4()).unwrap());
     assert_eq!(manifest.sha256, Some(finisher::hex(&hash)));
-    drop(library);
-    let again = Library::open(&config(folder.path()));
+    let again = reopen(library, folder.path());
     assert_eq!(again.list(), [manifest]);
     assert_eq!(record(&again, 2).id, "t1-2", "a take with several recordings numbers them");
 }
@@ -80,11 +87,9 @@ fn a_recording_is_finished_and_found_again_at_the_next_start() {
 #[test]
 fn what_a_crash_has_cut_off_is_repaired_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let files = {
-        let library = Library::open(&config(folder.path()));
-        let manifest = library.begin(&stream(), "t1", UnixTime::from_micros(1_795_348_800_000_000)).unwrap();
-        library.files(&stream(), &manifest.id)
-    };
+    let library = Library::open(&config(folder.path()));
+    let manifest = library.begin(&stream(), "t1", UnixTime::from_micros(1_795_348_800_000_000)).unwrap();
+    let files = library.files(&stream(), &manifest.id);
     let mut part = Vec::new();
     for piece in pieces(6) {
         if let Piece::Append { bytes, .. } = piece {
@@ -93,7 +98,7 @@ fn what_a_crash_has_cut_off_is_repaired_at_the_next_start() {
     }
     fs::write(files.part(), &part[..part.len() - 3]).unwrap();
     fs::write(files.tmp(), b"half a file").unwrap();
-    let library = Library::open(&config(folder.path()));
+    let library = reopen(library, folder.path());
     until("the repair", || library.busy.load(Ordering::Acquire) == 0);
     let manifest = library.get(&stream(), "t1").unwrap();
     assert_eq!(manifest.state, State::Repaired);
@@ -108,10 +113,9 @@ fn a_recording_without_manifest_is_taken_in_and_one_without_a_frame_removed() {
     let library = Library::open(&config(folder.path()));
     record(&library, 2);
     let files = library.files(&stream(), "t1");
-    drop(library);
     fs::remove_file(files.json()).unwrap();
     fs::write(files.folder().join("t2.part"), b"").unwrap();
-    let library = Library::open(&config(folder.path()));
+    let library = reopen(library, folder.path());
     until("the empty one to be gone", || library.get(&stream(), "t2").is_none());
     let manifest = library.get(&stream(), "t1").unwrap();
     assert!(manifest.is_playable() && manifest.duration_ms == 2000, "{manifest:?}");
@@ -143,4 +147,17 @@ fn a_full_disk_stops_the_recording_and_says_so() {
     until("the writer to give up", || writer.progress().failed.is_some());
     assert!(writer.progress().failed.is_some_and(|words| words.contains("free_floor_bytes")));
     assert!(writer.push(Piece::End).is_err());
+}
+
+#[test]
+fn two_servers_never_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Library::open(&config(folder.path()));
+    record(&first, 2);
+    let second = Library::open(&config(folder.path()));
+    assert_eq!(second.list(), []);
+    let refused = second.begin(&stream(), "t2", UnixTime::from_micros(0)).unwrap_err();
+    assert!(refused.to_string().contains("storage.data_dir"), "{refused}");
+    drop(first);
+    until("the first one's thread to let go", || second.begin(&stream(), "t2", UnixTime::from_micros(0)).is_ok());
 }
