@@ -135,7 +135,12 @@ impl Library {
     }
 
     /// Says whether a recording may be removed to make room.
-    pub(crate) fn protect(&self, stream: &StreamName, id: &str, protected: bool) -> Result<Manifest, ChangeError> {
+    pub(crate) fn protect(
+        &self,
+        stream: &StreamName,
+        id: &str,
+        protected: bool,
+    ) -> Result<Manifest, ChangeError> {
         let manifest = Manifest { protected, ..self.settled(stream, id)? };
         self.save(&manifest)?;
         Ok(manifest)
@@ -267,8 +272,10 @@ impl Library {
                     manifest.tracks = done.tracks;
                     manifest.sha256 = Some(done.sha256);
                     if was_cut {
-                        manifest.reason =
-                            Some(format!("the server ended unexpectedly; {} bytes were not whole", done.lost_bytes));
+                        manifest.reason = Some(format!(
+                            "the server ended unexpectedly; {} bytes were not whole",
+                            done.lost_bytes
+                        ));
                     }
                 });
                 if let Err(error) = disk::remove(&files.part()) {
@@ -364,7 +371,8 @@ impl Library {
     fn recover_one(&self, stream: &StreamName, id: &str) {
         let files = self.files(stream, id);
         let (has_part, has_mp4) = (files.part().exists(), files.mp4().exists());
-        let read = read_manifest(&files.json()).filter(|manifest| manifest.id == id && manifest.stream == *stream);
+        let read =
+            read_manifest(&files.json()).filter(|manifest| manifest.id == id && manifest.stream == *stream);
         let known = read.is_some();
         let manifest = read.unwrap_or_else(|| orphan(stream, id, &files));
         let key = (stream.clone(), id.to_owned());

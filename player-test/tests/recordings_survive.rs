@@ -31,7 +31,10 @@ fn wall_ms() -> i64 {
 
 async fn newest(server: &Server, stream: &str) -> Result<RecordingInfo> {
     let all = server.recordings().await?;
-    all.into_iter().filter(|one| one.stream == stream).max_by_key(|one| one.begun_us).context("nothing is recorded")
+    all.into_iter()
+        .filter(|one| one.stream == stream)
+        .max_by_key(|one| one.begun_us)
+        .context("nothing is recorded")
 }
 
 /// Waits until the newest recording of `stream` is in one of these states.
@@ -63,7 +66,8 @@ async fn takes_survive_a_killed_server() -> Result<()> {
         let publisher = Publisher::start(&server.urls.whip(&name), &TestPublish::default())?;
         recorded(&server, &name, 1_000).await?;
         // Any moment: the middle of a write, of a fragment, of a flush.
-        let moment = u64::from(std::process::id().wrapping_mul(2_654_435_761).wrapping_add(round * 977) % 2_500);
+        let moment =
+            u64::from(std::process::id().wrapping_mul(2_654_435_761).wrapping_add(round * 977) % 2_500);
         tokio::time::sleep(Duration::from_millis(moment)).await;
         let begun_ms = newest(&server, &name).await?.begun_us / 1000;
         server.vanish().await?;
@@ -96,14 +100,21 @@ async fn a_recording_plays_everywhere_and_seeks() -> Result<()> {
     let hls = server.urls.recorded_hls(name, &one.id);
     for url in [&file, &hls] {
         let probe = ffmpeg::probe(url).await?;
-        ensure!(probe.video.is_some_and(|v| v.codec_name == "h264") && probe.audio.is_some_and(|a| a.codec_name == "aac"));
+        ensure!(
+            probe.video.is_some_and(|v| v.codec_name == "h264")
+                && probe.audio.is_some_and(|a| a.codec_name == "aac")
+        );
         let seconds = f64::from(u32::try_from(one.duration_ms)?) / 1000.0;
         let decoded = ffmpeg::decode(url, 60).await?;
         let expected = seconds * 30.0;
-        ensure!((decoded.pictures as f64 - expected).abs() <= 0.02 * expected + 3.0, "{url}: {decoded:?} of {seconds} s");
+        ensure!(
+            (decoded.pictures as f64 - expected).abs() <= 0.02 * expected + 3.0,
+            "{url}: {decoded:?} of {seconds} s"
+        );
         let wanted = Played::seconds(5, Some(30), true);
         let limit = Duration::from_secs(25);
-        let (vlc, playbin) = tokio::try_join!(vlc::play(url, wanted, limit), gstreamer::play(url, wanted, limit))?;
+        let (vlc, playbin) =
+            tokio::try_join!(vlc::play(url, wanted, limit), gstreamer::play(url, wanted, limit))?;
         ensure!(vlc.reaches(&wanted) && playbin.reaches(&wanted), "{url}: {vlc:?} {playbin:?}");
     }
     let browser = Chromium::start("recorded").await?;
@@ -121,9 +132,11 @@ async fn a_recording_plays_everywhere_and_seeks() -> Result<()> {
     let etag = whole.headers()["etag"].clone();
     let bytes = whole.bytes().await?;
     ensure!(bytes.len() as u64 == one.bytes, "{} bytes, not {}", bytes.len(), one.bytes);
-    let part = server.http.get(&file).header("range", "bytes=1000-1999").header("if-range", &etag).send().await?;
+    let part =
+        server.http.get(&file).header("range", "bytes=1000-1999").header("if-range", &etag).send().await?;
     ensure!(part.status() == 206 && part.bytes().await?[..] == bytes[1000..2000]);
-    let stale = server.http.get(&file).header("range", "bytes=0-9").header("if-range", "\"old\"").send().await?;
+    let stale =
+        server.http.get(&file).header("range", "bytes=0-9").header("if-range", "\"old\"").send().await?;
     ensure!(stale.status() == 200);
     let known = server.http.get(&file).header("if-none-match", &etag).send().await?;
     ensure!(known.status() == 304);

@@ -101,7 +101,12 @@ fn read(place: &Place) -> Result<(PathBuf, Vec<Manifest>), (u8, String)> {
 fn find(place: &Place, stream: &StreamName, id: &str) -> Result<(Files, Manifest), (u8, String)> {
     let (root, all) = read(place)?;
     let found = all.into_iter().find(|manifest| manifest.stream == *stream && manifest.id == id);
-    let words = || format!("there is no recording {id} of {stream} in {}; `skywave vod list` shows what there is", root.display());
+    let words = || {
+        format!(
+            "there is no recording {id} of {stream} in {}; `skywave vod list` shows what there is",
+            root.display()
+        )
+    };
     let manifest = found.ok_or_else(|| (1, words()))?;
     Ok((Files::new(&root.join(stream.as_str()), id), manifest))
 }
@@ -168,7 +173,8 @@ fn export(place: &Place, stream: &StreamName, id: &str, output: &Path) -> Outcom
     let io = |error: std::io::Error| (1, format!("cannot copy {id} to {}: {error}", output.display()));
     let mut from = File::open(files.mp4()).map_err(io)?;
     let mut to = File::create_new(output).map_err(io)?;
-    let bytes = std::io::copy(&mut from, &mut to).and_then(|bytes| to.sync_all().map(|()| bytes)).map_err(io)?;
+    let bytes =
+        std::io::copy(&mut from, &mut to).and_then(|bytes| to.sync_all().map(|()| bytes)).map_err(io)?;
     say(&format!("{}: {bytes} bytes", output.display()));
     Ok(())
 }
@@ -195,7 +201,11 @@ fn repair(file: &Path, output: &Path) -> Outcome {
     match finished {
         Ok(finished) => {
             let seconds = finished.duration.as_secs_f64();
-            say(&format!("{}: {seconds:.3} s; {} bytes were not whole", output.display(), finished.lost_bytes));
+            say(&format!(
+                "{}: {seconds:.3} s; {} bytes were not whole",
+                output.display(),
+                finished.lost_bytes
+            ));
             Ok(())
         }
         Err(reason) => {

@@ -77,9 +77,9 @@ pub(super) const fn route_class(route: Result<&Route, &PathError>) -> &'static s
         Ok(Route::WhepEndpoint(_) | Route::WhepSession(..) | Route::WhepExtra(..)) => "whep",
         Ok(Route::Hls(..)) => "hls",
         Ok(Route::Vod(..)) => "vod",
-        Ok(
-            Route::StreamRecording(_) | Route::Recordings | Route::Recording(..) | Route::Protection(..),
-        ) => "api",
+        Ok(Route::StreamRecording(_) | Route::Recordings | Route::Recording(..) | Route::Protection(..)) => {
+            "api"
+        }
         Ok(Route::Streams | Route::Stream(_) | Route::Viewers(_) | Route::OpenApi) => "api",
         Ok(Route::Events) => "events",
         Ok(Route::Metrics) => "metrics",

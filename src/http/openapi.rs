@@ -160,12 +160,15 @@ fn protocols() -> Vec<(&'static str, HttpMethod, Operation)> {
 fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
     let stream = || in_path("stream", "Stream name");
     let id = || in_path("id", "The recording's id");
-    let list = about("Media", "The recordings of a stream: a page for those who accept HTML, JSON for all others")
-        .parameter(stream());
+    let list =
+        about("Media", "The recordings of a stream: a page for those who accept HTML, JSON for all others")
+            .parameter(stream());
     let file = about("Media", "A recording as MP4, with ranges; `?from=12.5&to=20` (seconds) cuts a clip")
         .parameter(stream())
         .parameter(id());
-    let hls = about("Media", "A recording as HLS, by byte ranges into the same file").parameter(stream()).parameter(id());
+    let hls = about("Media", "A recording as HLS, by byte ranges into the same file")
+        .parameter(stream())
+        .parameter(id());
     let listed = answer("200", "By id", "application/json");
     let whole = answer("200", "The file", "video/mp4");
     let playlist = answer("200", "The multivariant playlist", "application/vnd.apple.mpegurl");
@@ -174,7 +177,11 @@ fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
     [
         ("/vod/{stream}/", HttpMethod::Get, with_errors(with(list, listed), &["400", "401"])),
         ("/vod/{stream}/{id}.mp4", HttpMethod::Get, with_errors(file, &["400", "401", "404", "409", "416"])),
-        ("/vod/{stream}/{id}/index.m3u8", HttpMethod::Get, with_errors(with(hls, playlist), &["400", "401", "404", "409"])),
+        (
+            "/vod/{stream}/{id}/index.m3u8",
+            HttpMethod::Get,
+            with_errors(with(hls, playlist), &["400", "401", "404", "409"]),
+        ),
     ]
 }
 

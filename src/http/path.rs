@@ -141,7 +141,9 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         ["api", "v1", "streams", stream, "recording"] => Route::StreamRecording(stream.parse()?),
         ["api", "v1", "recordings"] => Route::Recordings,
         ["api", "v1", "recordings", stream, id] => Route::Recording(stream.parse()?, id_of(id)?),
-        ["api", "v1", "recordings", stream, id, "protection"] => Route::Protection(stream.parse()?, id_of(id)?),
+        ["api", "v1", "recordings", stream, id, "protection"] => {
+            Route::Protection(stream.parse()?, id_of(id)?)
+        }
         ["vod", stream, ""] => Route::Vod(stream.parse()?, Vod::List),
         ["vod", stream, file] => {
             let id = file.strip_suffix(".mp4").ok_or(PathError::Unknown)?;

@@ -141,7 +141,8 @@ async fn on_disk<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let library = Arc::clone(app.registry.library());
     let outcome = tokio::task::spawn_blocking(move || change(&library)).await;
-    let outcome = outcome.map_err(|e| Problem::new(500, "Internal error", format!("the change broke off: {e}")))?;
+    let outcome =
+        outcome.map_err(|e| Problem::new(500, "Internal error", format!("the change broke off: {e}")))?;
     outcome.map_err(|error| match error {
         ChangeError::Unknown(..) => Problem::new(404, "No such recording", error.to_string()),
         ChangeError::Busy(..) => Problem::new(409, "Recording in use", error.to_string()),

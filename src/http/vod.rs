@@ -68,7 +68,12 @@ fn path(app: &App, manifest: &Manifest) -> PathBuf {
 }
 
 /// A clip of a recording.
-async fn cut(app: &App, manifest: &Manifest, length: u64, span: (Duration, Duration)) -> Result<Clip, Problem> {
+async fn cut(
+    app: &App,
+    manifest: &Manifest,
+    length: u64,
+    span: (Duration, Duration),
+) -> Result<Clip, Problem> {
     let path = path(app, manifest);
     let begun = UnixTime::from_micros(manifest.begun_us);
     let cut = tokio::task::spawn_blocking(move || {

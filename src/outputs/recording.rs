@@ -39,7 +39,12 @@ pub(crate) struct RecordingOutput {
 
 impl RecordingOutput {
     /// Of a stream whose timeline begins at `epoch_wall`. Begins by itself when the configuration says so.
-    pub(crate) fn new(library: &Arc<Library>, stream: &StreamName, take: TakeId, epoch_wall: UnixTime) -> Self {
+    pub(crate) fn new(
+        library: &Arc<Library>,
+        stream: &StreamName,
+        take: TakeId,
+        epoch_wall: UnixTime,
+    ) -> Self {
         Self {
             library: Arc::clone(library),
             stream: stream.clone(),
@@ -151,7 +156,9 @@ impl RecordingOutput {
         while let Some(output) = recorder.poll_output() {
             let piece = match output {
                 RecorderOutput::Begin { at } => Piece::Begin {
-                    begun: UnixTime::from_micros(self.epoch_wall.as_micros().saturating_add(at.as_nanos() / 1000)),
+                    begun: UnixTime::from_micros(
+                        self.epoch_wall.as_micros().saturating_add(at.as_nanos() / 1000),
+                    ),
                 },
                 RecorderOutput::Append { bytes, duration } => Piece::Append { bytes, duration },
                 RecorderOutput::End => Piece::End,

@@ -46,7 +46,8 @@ fn write_and_check(files: &Files, begun: UnixTime) -> Result<Done, Failure> {
     let len = part.metadata()?.len();
     // Small, because reading the tables hops from fragment to fragment; the copy goes past it.
     let mut reader = BufReader::new(part);
-    let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, File::create(files.tmp())?), hash: Sha256::new() };
+    let mut out =
+        Hashing { inner: BufWriter::with_capacity(1 << 20, File::create(files.tmp())?), hash: Sha256::new() };
     let finished = finish(&mut reader, len, begun, &mut out)?;
     let file = out.inner.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;

@@ -20,7 +20,8 @@ fn stream() -> StreamName {
 
 /// What a recorder makes of so many seconds of pictures.
 fn pieces(seconds: i64) -> Vec<Piece> {
-    let config = [1, 0x42, 0xE0, 0x1F, 0xFF, 0xE1, 0, 4, 0x67, 0x42, 0xE0, 0x1F, 1, 0, 4, 0x68, 0xCE, 0x3C, 0x80];
+    let config =
+        [1, 0x42, 0xE0, 0x1F, 0xFF, 0xE1, 0, 4, 0x67, 0x42, 0xE0, 0x1F, 1, 0, 4, 0x68, 0xCE, 0x3C, 0x80];
     let video = VideoFormat { codec: Codec::H264, width: 320, height: 180, config: config.to_vec().into() };
     let format = Arc::new(Format::Video(video));
     let mut recorder = Recorder::new(RecorderConfig::default());
@@ -35,7 +36,9 @@ fn pieces(seconds: i64) -> Vec<Piece> {
     recorder.end(Mono::from_millis(seconds.cast_unsigned() * 1000));
     while let Some(output) = recorder.poll_output() {
         out.push(match output {
-            RecorderOutput::Begin { .. } => Piece::Begin { begun: UnixTime::from_micros(1_795_348_800_000_000) },
+            RecorderOutput::Begin { .. } => {
+                Piece::Begin { begun: UnixTime::from_micros(1_795_348_800_000_000) }
+            }
             RecorderOutput::Append { bytes, duration } => Piece::Append { bytes, duration },
             RecorderOutput::End => Piece::End,
         });
@@ -159,5 +162,7 @@ fn two_servers_never_share_a_folder() {
     let refused = second.begin(&stream(), "t2", UnixTime::from_micros(0)).unwrap_err();
     assert!(refused.to_string().contains("storage.data_dir"), "{refused}");
     drop(first);
-    until("the first one's thread to let go", || second.begin(&stream(), "t2", UnixTime::from_micros(0)).is_ok());
+    until("the first one's thread to let go", || {
+        second.begin(&stream(), "t2", UnixTime::from_micros(0)).is_ok()
+    });
 }

@@ -24,14 +24,9 @@ const ROOM_INTERVAL: Duration = Duration::from_secs(2);
 /// What a writer is told.
 pub(crate) enum Piece {
     /// A file begins.
-    Begin {
-        begun: UnixTime,
-    },
+    Begin { begun: UnixTime },
     /// More of it.
-    Append {
-        bytes: Bytes,
-        duration: Duration,
-    },
+    Append { bytes: Bytes, duration: Duration },
     /// It is complete.
     End,
 }
@@ -75,7 +70,8 @@ impl Writer {
             looked: None,
         };
         library.writer_begins();
-        let spawned = std::thread::Builder::new().name("recording".to_owned()).spawn(move || thread.run(&queue));
+        let spawned =
+            std::thread::Builder::new().name("recording".to_owned()).spawn(move || thread.run(&queue));
         match spawned {
             Ok(_detached) => Ok(Self { pieces, shared }),
             Err(error) => {

@@ -2,8 +2,8 @@
 
 use super::publisher::{Publisher, Track};
 use super::status::{
-    Audio, IngestTotals, Layer, Output, PublisherStatus, RecordingStatus, Rendition, State, Status, Video, VideoPath, Viewers,
-    WorkerState, WorkerStatus,
+    Audio, IngestTotals, Layer, Output, PublisherStatus, RecordingStatus, Rendition, State, Status, Video,
+    VideoPath, Viewers, WorkerState, WorkerStatus,
 };
 use super::{Phase, Stream};
 use crate::outputs::audience::lock;

@@ -98,7 +98,14 @@ fn frames(file: &[u8]) -> Vec<Frame> {
             let sample = reader.read_sample(id, number).unwrap().unwrap();
             let pts = MediaTime::new(i64::try_from(sample.start_time).unwrap(), timescale);
             let keyframe = sample.is_sync;
-            out.push(Frame { format: format.clone(), pts, dts: pts, duration: None, keyframe, data: sample.bytes });
+            out.push(Frame {
+                format: format.clone(),
+                pts,
+                dts: pts,
+                duration: None,
+                keyframe,
+                data: sample.bytes,
+            });
         }
     }
     out.sort_by_key(|frame| frame.pts);
@@ -112,7 +119,8 @@ fn later(frames: Vec<Frame>, seconds: i64) -> Vec<Frame> {
 }
 
 fn count(file: &str, stream: &str) -> usize {
-    let args = ["-v", "error", "-count_frames", "-select_streams", stream, "-show_entries", "stream=nb_read_frames"];
+    let args =
+        ["-v", "error", "-count_frames", "-select_streams", stream, "-show_entries", "stream=nb_read_frames"];
     let text = run("ffprobe", &[&args[..], &["-of", "csv=p=0", file]].concat());
     text.trim().parse().unwrap()
 }
@@ -137,7 +145,10 @@ fn ffmpeg_finds_no_fault_in_a_recording_live_cut_and_finished() {
     }
     let path = folder.write("finished.mp4", &file);
     assert_eq!(count(&path, "v:0"), 180);
-    let probe = run("ffprobe", &["-v", "error", "-show_entries", "format=duration,start_time", "-of", "csv=p=0", &path]);
+    let probe = run(
+        "ffprobe",
+        &["-v", "error", "-show_entries", "format=duration,start_time", "-of", "csv=p=0", &path],
+    );
     assert!(probe.starts_with("0.000000,6.0"), "{probe}");
 }
 
@@ -154,7 +165,17 @@ fn every_picture_is_decoded_across_a_change_of_size_and_a_gap() {
     let path = folder.write("changes.mp4", &file);
     decodes(&path);
     assert_eq!(count(&path, "v:0"), 540);
-    let args = ["-v", "error", "-select_streams", "v:0", "-show_entries", "frame=width,pts_time", "-of", "csv=p=0", &path];
+    let args = [
+        "-v",
+        "error",
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        "frame=width,pts_time",
+        "-of",
+        "csv=p=0",
+        &path,
+    ];
     let sizes: Vec<(f64, u32)> = run("ffprobe", &args)
         .lines()
         .map(|line| {
@@ -170,7 +191,8 @@ fn every_picture_is_decoded_across_a_change_of_size_and_a_gap() {
     for (number, init) in index.inits.iter().enumerate() {
         let mut alone = file[usize::try_from(init.offset).unwrap()..][..init.bytes as usize].to_vec();
         for segment in index.segments.iter().filter(|segment| usize::from(segment.init) == number) {
-            let range = usize::try_from(segment.offset).unwrap()..usize::try_from(segment.offset + segment.bytes).unwrap();
+            let range = usize::try_from(segment.offset).unwrap()
+                ..usize::try_from(segment.offset + segment.bytes).unwrap();
             alone.extend_from_slice(&file[range]);
         }
         decodes(&folder.write(&format!("alone-{number}.mp4"), &alone));

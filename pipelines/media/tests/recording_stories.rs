@@ -137,7 +137,8 @@ fn another_size_goes_into_the_same_file() {
 
 #[test]
 fn rotation_loses_and_doubles_no_frame() {
-    let mut take = Take::new(RecorderConfig { rotate_after: Some(Duration::from_secs(4)), ..Default::default() });
+    let mut take =
+        Take::new(RecorderConfig { rotate_after: Some(Duration::from_secs(4)), ..Default::default() });
     let frames = lanes(&h264(640, 360), &aac(), 0, 19_000);
     let all: Vec<Vec<u8>> = frames.iter().map(|frame| frame.data.to_vec()).collect();
     take.frames(frames);
@@ -174,12 +175,16 @@ fn segments_of_the_index_are_whole_and_begin_with_keyframes() {
     for segment in &index.segments {
         assert_eq!(segment.offset, at, "segments lie one behind the other");
         at += segment.bytes;
-        let body = &file[usize::try_from(segment.offset).unwrap()..][..usize::try_from(segment.bytes).unwrap()];
+        let body =
+            &file[usize::try_from(segment.offset).unwrap()..][..usize::try_from(segment.bytes).unwrap()];
         let alone = [head, body].concat();
         let found = scan(&mut Cursor::new(&alone), 0, alone.len() as u64).unwrap();
         assert_eq!(found.lost_bytes, 0);
         let keyframe = &body[..segment.keyframe_bytes as usize];
-        assert!(keyframe.ends_with(&[keyframe[keyframe.len() - 1]; 900]), "the picture ends where the range ends");
+        assert!(
+            keyframe.ends_with(&[keyframe[keyframe.len() - 1]; 900]),
+            "the picture ends where the range ends"
+        );
     }
     assert_eq!(at, file.len() as u64);
 }
@@ -247,7 +252,9 @@ fn a_clip_begins_and_ends_where_it_is_asked_for() {
     assert_eq!(clip.duration, Duration::from_millis(3_750));
     let mut bytes = clip.front.clone();
     for (first, length) in clip.ranges {
-        bytes.extend_from_slice(&file[usize::try_from(first).unwrap()..usize::try_from(first + length).unwrap()]);
+        bytes.extend_from_slice(
+            &file[usize::try_from(first).unwrap()..usize::try_from(first + length).unwrap()],
+        );
     }
     assert_eq!(bytes.len() as u64, clip.bytes());
     let contents = probe(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap();
@@ -258,6 +265,7 @@ fn a_clip_begins_and_ends_where_it_is_asked_for() {
     let edits = &moov.trak[0].edts.as_ref().unwrap().elst.as_ref().unwrap().entries;
     assert_eq!((edits[0].media_time, edits[0].segment_duration), (Some(135_000), 337_500));
     let empty = (Duration::from_secs(11), Duration::from_secs(12));
-    let error = skywave_media::recording::clip(&mut Cursor::new(&file), file.len() as u64, empty, EPOCH).unwrap_err();
+    let error =
+        skywave_media::recording::clip(&mut Cursor::new(&file), file.len() as u64, empty, EPOCH).unwrap_err();
     assert!(error.to_string().starts_with("the recording is 10.0"), "{error}");
 }

@@ -78,8 +78,7 @@ pub(super) fn send(file: File, plan: &Plan) -> Reply {
             reply
         }
         What::Beyond(length) => {
-            let problem =
-                Problem::new(416, "Range not satisfiable", format!("the file has {length} bytes"));
+            let problem = Problem::new(416, "Range not satisfiable", format!("the file has {length} bytes"));
             problem.with_header("content-range", format!("bytes */{length}")).into_reply()
         }
     };
@@ -112,7 +111,11 @@ pub(super) fn clip_span(query: &str) -> Result<Option<(Duration, Duration)>, Pro
         Some(text) => {
             let span = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             span.map(Some).ok_or_else(|| {
-                Problem::new(400, "Bad time", format!("{name}={text} is no number of seconds, such as {name}=12.5"))
+                Problem::new(
+                    400,
+                    "Bad time",
+                    format!("{name}={text} is no number of seconds, such as {name}=12.5"),
+                )
             })
         }
     };

@@ -1,17 +1,17 @@
 //! HLS playlists of a recording: byte ranges of its one file (RFC 8216 sections 4.3.2.2, 4.3.2.5, 4.3.3.6). Pure.
 
-use skywave_media::recording::{Index, InitRange};
 use m3u8_rs::{
-    ByteRange, Map, MasterPlaylist, MediaPlaylist, MediaPlaylistType, MediaSegment, Resolution,
-    VariantStream,
+    ByteRange, Map, MasterPlaylist, MediaPlaylist, MediaPlaylistType, MediaSegment, Resolution, VariantStream,
 };
+use skywave_media::recording::{Index, InitRange};
 
 /// Byte ranges came with version 4, `EXT-X-MAP` without I-frames-only with version 6.
 const VERSION: usize = 7;
 
 /// `index.m3u8`: the one rendition, and its keyframes for trick play.
 pub(super) fn multivariant(_id: &str, index: &Index) -> String {
-    let codecs: Vec<&str> = index.inits.first().map(|init| init.codecs.split(',').collect()).unwrap_or_default();
+    let codecs: Vec<&str> =
+        index.inits.first().map(|init| init.codecs.split(',').collect()).unwrap_or_default();
     let video_only: Vec<&str> = codecs.iter().copied().filter(|codec| !codec.starts_with("mp4a")).collect();
     let size = index.inits.iter().map(|init| (init.width, init.height)).max().filter(|(width, _)| *width > 0);
     let resolution =
@@ -39,12 +39,8 @@ pub(super) fn multivariant(_id: &str, index: &Index) -> String {
             ..variant
         });
     }
-    let playlist = MasterPlaylist {
-        version: Some(VERSION),
-        variants,
-        independent_segments: true,
-        ..Default::default()
-    };
+    let playlist =
+        MasterPlaylist { version: Some(VERSION), variants, independent_segments: true, ..Default::default() };
     written(|out| playlist.write_to(out))
 }
 
@@ -136,7 +132,13 @@ mod tests {
             width,
             height: width * 9 / 16,
         };
-        let segment = |offset, init, us| SegmentRange { offset, bytes: 500_000, duration_us: us, init, keyframe_bytes: 20_000 };
+        let segment = |offset, init, us| SegmentRange {
+            offset,
+            bytes: 500_000,
+            duration_us: us,
+            init,
+            keyframe_bytes: 20_000,
+        };
         Index {
             inits: vec![init(4096, 640), init(1_004_996, 1280)],
             segments: vec![
@@ -163,9 +165,15 @@ mod tests {
     #[test]
     fn keyframes_have_a_playlist_of_their_own() {
         let text = keyframes("t1", &index());
-        assert!(text.contains("#EXT-X-I-FRAMES-ONLY") && text.contains("#EXT-X-BYTERANGE:20000@4996"), "{text}");
+        assert!(
+            text.contains("#EXT-X-I-FRAMES-ONLY") && text.contains("#EXT-X-BYTERANGE:20000@4996"),
+            "{text}"
+        );
         let text = multivariant("t1", &index());
         assert!(text.contains("BANDWIDTH=4000000") && text.contains("RESOLUTION=1280x720"), "{text}");
-        assert!(text.contains("#EXT-X-I-FRAME-STREAM-INF") && text.contains("URI=\"iframes.m3u8\""), "{text}");
+        assert!(
+            text.contains("#EXT-X-I-FRAME-STREAM-INF") && text.contains("URI=\"iframes.m3u8\""),
+            "{text}"
+        );
     }
 }

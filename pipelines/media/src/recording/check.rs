@@ -84,13 +84,15 @@ pub fn check(reader: &mut (impl Read + Seek), len: u64, tracks: &[TrackSummary])
 fn check_track(file: &mut Mp4Reader<impl Read + Seek>, expected: &TrackSummary) -> Result<(), CheckError> {
     let id = expected.track_id;
     let named = |what: &str| format!("{what} of track {id}");
-    let track = file.tracks().get(&id).ok_or_else(|| CheckError::Unreadable(format!("track {id} is missing")))?;
+    let track =
+        file.tracks().get(&id).ok_or_else(|| CheckError::Unreadable(format!("track {id} is missing")))?;
     same(&named("the number of samples"), track.sample_count(), expected.samples)?;
     same(&named("the timescale"), track.timescale(), expected.timescale)?;
     same(&named("the duration"), track.trak.mdia.mdhd.duration, expected.duration_ticks)?;
     for &(number, start, size, sync) in &expected.landmarks {
         let sample = file.read_sample(id, number).map_err(|e| unreadable(&e))?;
-        let sample = sample.ok_or_else(|| CheckError::Unreadable(format!("track {id} has no sample {number}")))?;
+        let sample =
+            sample.ok_or_else(|| CheckError::Unreadable(format!("track {id} has no sample {number}")))?;
         let of = |what: &str| format!("{what} of sample {number} of track {id}");
         same(&of("the time"), sample.start_time, start)?;
         same(&of("the size"), sample.bytes.len(), size as usize)?;

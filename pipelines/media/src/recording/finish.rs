@@ -89,7 +89,9 @@ fn is_finished(reader: &mut (impl Read + Seek), len: u64) -> Result<bool, Finish
     match recorded_range(reader, len) {
         // A recorder's file has its `moof` before its first `mdat`, directly behind the first `moov`.
         Ok((start, _)) => Ok(super::index::read_index(reader, len).is_ok() && start > 0),
-        Err(IndexError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => Err(IndexError::Io(error).into()),
+        Err(IndexError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            Err(IndexError::Io(error).into())
+        }
         Err(_) => Ok(false),
     }
 }

@@ -75,10 +75,7 @@ pub(super) fn fragment(sequence_number: u32, runs: &[Run]) -> Result<Bytes, Fmp4
     let payload: usize = sizes.iter().sum();
     let mdat_size = u32::try_from(payload + MDAT_HEADER)
         .map_err(|_| Fmp4Error::Boxes("mdat of more than 4 GiB".to_owned()))?;
-    let mut moof = mp4::Moof {
-        mfhd: mp4::Mfhd { sequence_number },
-        traf: runs.iter().map(traf).collect(),
-    };
+    let mut moof = mp4::Moof { mfhd: mp4::Mfhd { sequence_number }, traf: runs.iter().map(traf).collect() };
     let mut head = Vec::with_capacity(256);
     moof.encode(&mut head)?;
     // Offsets have a fixed width, so the size found with wrong ones is right.

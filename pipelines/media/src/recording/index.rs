@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Names our box among `uuid` boxes (ISO/IEC 14496-12 section 11.1).
-const INDEX_UUID: [u8; 16] = [0x5b, 0x0e, 0x1f, 0x7c, 0x8a, 0x43, 0x4d, 0x1e, 0x9c, 0x52, 0x73, 0x6b, 0x79, 0x77, 0x76, 0x31];
+const INDEX_UUID: [u8; 16] =
+    [0x5b, 0x0e, 0x1f, 0x7c, 0x8a, 0x43, 0x4d, 0x1e, 0x9c, 0x52, 0x73, 0x6b, 0x79, 0x77, 0x76, 0x31];
 
 /// The version of the index's form.
 const VERSION: u8 = 1;
@@ -69,7 +70,8 @@ impl Index {
     /// The index as a `uuid` box, its offsets from the beginning of the recorded bytes.
     pub(super) fn to_box(&self) -> Vec<u8> {
         let body = postcard::to_stdvec(self).expect("plain values in memory can be written to memory");
-        let size = u32::try_from(8 + 16 + 1 + body.len()).expect("an index is bounded by the length of a file");
+        let size =
+            u32::try_from(8 + 16 + 1 + body.len()).expect("an index is bounded by the length of a file");
         let mut out = Vec::with_capacity(body.len() + 25);
         out.extend_from_slice(&size.to_be_bytes());
         out.extend_from_slice(b"uuid");
@@ -117,11 +119,7 @@ pub(super) fn recorded_range(reader: &mut (impl Read + Seek), len: u64) -> Resul
 }
 
 /// Type, size of the header and whole size of the box at `at`, which the reader then stands behind the header of.
-fn front_box(
-    reader: &mut (impl Read + Seek),
-    at: u64,
-    len: u64,
-) -> Result<([u8; 4], u64, u64), IndexError> {
+fn front_box(reader: &mut (impl Read + Seek), at: u64, len: u64) -> Result<([u8; 4], u64, u64), IndexError> {
     let short = IndexError::Format("it ends before its media");
     if len.saturating_sub(at) < 8 {
         return Err(short);
@@ -170,7 +168,8 @@ fn absolute(mut index: Index, base: u64, end: u64) -> Result<Index, IndexError> 
     }
     for segment in &mut index.segments {
         place(&mut segment.offset, segment.bytes).ok_or_else(damaged)?;
-        if usize::from(segment.init) >= index.inits.len() || u64::from(segment.keyframe_bytes) > segment.bytes {
+        if usize::from(segment.init) >= index.inits.len() || u64::from(segment.keyframe_bytes) > segment.bytes
+        {
             return Err(damaged());
         }
     }

@@ -267,7 +267,10 @@ impl Recorder {
 
     /// A track that was announced has sent nothing yet.
     fn is_incomplete(&self) -> bool {
-        self.lanes.iter().zip(self.expected).any(|(lane, expected)| expected && lane.pending().next().is_none())
+        self.lanes
+            .iter()
+            .zip(self.expected)
+            .any(|(lane, expected)| expected && lane.pending().next().is_none())
     }
 
     fn may_begin(&self, now: Mono) -> bool {
@@ -283,7 +286,8 @@ impl Recorder {
         let is_video = first.format.kind() == TrackKind::Video;
         lane.pending().skip(1).find_map(|sample| {
             let at = sample.at();
-            let opens = (is_video && sample.sync) || at - first.at() >= length || sample.format != first.format;
+            let opens =
+                (is_video && sample.sync) || at - first.at() >= length || sample.format != first.format;
             opens.then_some((at, sample.sync))
         })
     }
@@ -354,7 +358,8 @@ impl Recorder {
             bytes.extend_from_slice(&head);
         }
         file.sequence = file.sequence.wrapping_add(1).max(1);
-        file.end = runs.iter().flat_map(|(_, samples)| samples.last()).map(Coded::end).fold(file.end, i64::max);
+        file.end =
+            runs.iter().flat_map(|(_, samples)| samples.last()).map(Coded::end).fold(file.end, i64::max);
         let runs: Vec<Run> = runs
             .into_iter()
             .map(|(kind, samples)| Run {
@@ -406,5 +411,7 @@ fn new_initialisation(file: &mut Current, runs: &[(TrackKind, Vec<Coded>)]) -> O
         }
     }
     let formats: Vec<_> = file.formats.iter().flatten().cloned().collect();
-    changed.then(|| fragment::initialisation(&formats).expect("each format was written once when its first frame came"))
+    changed.then(|| {
+        fragment::initialisation(&formats).expect("each format was written once when its first frame came")
+    })
 }

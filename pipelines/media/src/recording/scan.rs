@@ -97,9 +97,8 @@ pub fn scan(reader: &mut (impl Read + Seek), start: u64, len: u64) -> Result<Sca
                 initialised = true;
                 (init.bytes, Part::Init(init))
             }),
-            Some((kind, size)) if &kind == b"moof" && initialised => {
-                read_fragment(reader, at, size, end)?.map(|fragment| (fragment.bytes, Part::Fragment(fragment)))
-            }
+            Some((kind, size)) if &kind == b"moof" && initialised => read_fragment(reader, at, size, end)?
+                .map(|fragment| (fragment.bytes, Part::Fragment(fragment))),
             _ => None,
         };
         let Some((bytes, part)) = next else { break };
@@ -163,7 +162,8 @@ fn read_init(
     let moov = mp4::Moov::decode(&mut body.as_slice()).ok();
     let usable = |moov: &mp4::Moov| {
         let tracks = &moov.trak;
-        !tracks.is_empty() && tracks.iter().all(|t| t.mdia.mdhd.timescale > 0 && t.mdia.minf.stbl.stsd.codecs.len() == 1)
+        !tracks.is_empty()
+            && tracks.iter().all(|t| t.mdia.mdhd.timescale > 0 && t.mdia.minf.stbl.stsd.codecs.len() == 1)
     };
     Ok(moov.filter(usable).map(|moov| Init { offset, bytes: ftyp_bytes + moov_bytes, moov }))
 }
@@ -222,7 +222,8 @@ fn run_of(traf: &mp4::Traf, fragment: &Fragment) -> Option<Samples> {
 /// Removes the last fragments until they hold what they say.
 fn drop_doubtful(reader: &mut (impl Read + Seek), parts: &mut Vec<Part>) -> io::Result<()> {
     let mut good = parts.len();
-    let last = parts.iter().enumerate().rev().filter(|(_, part)| matches!(part, Part::Fragment(_))).take(DOUBTFUL);
+    let last =
+        parts.iter().enumerate().rev().filter(|(_, part)| matches!(part, Part::Fragment(_))).take(DOUBTFUL);
     for (number, part) in last {
         if let Part::Fragment(fragment) = part
             && !is_sound(reader, fragment)?
@@ -244,7 +245,10 @@ fn is_sound(reader: &mut (impl Read + Seek), fragment: &Fragment) -> io::Result<
             let Some(data) = read_bytes(reader, at, u64::from(sample.size))? else { return Ok(false) };
             at += u64::from(sample.size);
             let sound = match run.track_id {
-                VIDEO_TRACK => avcc_nals(&data, 4).all(|nal| nal.is_ok_and(|nal| nal.iter().any(|&byte| byte != 0))) && !data.starts_with(&[0; 4]),
+                VIDEO_TRACK => {
+                    avcc_nals(&data, 4).all(|nal| nal.is_ok_and(|nal| nal.iter().any(|&byte| byte != 0)))
+                        && !data.starts_with(&[0; 4])
+                }
                 _ => data.iter().any(|&byte| byte != 0),
             };
             if !sound && !data.is_empty() {

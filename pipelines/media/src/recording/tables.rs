@@ -174,7 +174,8 @@ impl Tables {
         let origin = self.origin_nanos() + shown.from_ns;
         let edits: Vec<Edit> = self.tracks.iter().map(|track| track.edit(origin, shown.length_ns)).collect();
         let duration = edits.iter().map(|edit| edit.before + edit.length).max().unwrap_or(0);
-        let traks = self.tracks.iter().zip(&edits).map(|(track, edit)| track.trak(base, edit, created_1904_s));
+        let traks =
+            self.tracks.iter().zip(&edits).map(|(track, edit)| track.trak(base, edit, created_1904_s));
         mp4::Moov {
             mvhd: mp4::Mvhd {
                 creation_time: created_1904_s,
@@ -237,7 +238,8 @@ impl Track {
         if self.clock == self.timescale {
             return ticks;
         }
-        u64::try_from(u128::from(ticks) * u128::from(self.timescale) / u128::from(self.clock.max(1))).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(ticks) * u128::from(self.timescale) / u128::from(self.clock.max(1)))
+            .unwrap_or(u64::MAX)
     }
 
     fn chunk(&mut self, offset: u64, run: &Samples) {
@@ -326,7 +328,8 @@ impl Track {
 
     /// How the track lies in a movie that begins at `origin` and is so long.
     fn edit(&self, origin: i64, length_ns: Option<i64>) -> Edit {
-        let movie = |nanos: i64| MediaTime::from_nanos(nanos.max(0)).rescale(MOVIE_TIMESCALE).ticks.unsigned_abs();
+        let movie =
+            |nanos: i64| MediaTime::from_nanos(nanos.max(0)).rescale(MOVIE_TIMESCALE).ticks.unsigned_abs();
         let first = self.nanos(self.first.unwrap_or(0));
         let (before, skipped) = ((first - origin).max(0), (origin - first).max(0));
         let whole = self.nanos(self.length());
@@ -377,7 +380,8 @@ impl Track {
 
 /// An empty edit where the track begins later than the movie, then what is shown of it (ISO/IEC 14496-12 section 8.6.6).
 fn edit_list(edit: &Edit) -> mp4::Elst {
-    let entry = |segment_duration, media_time| mp4::ElstEntry { segment_duration, media_time, media_rate: 1.into() };
+    let entry =
+        |segment_duration, media_time| mp4::ElstEntry { segment_duration, media_time, media_rate: 1.into() };
     let empty = (edit.before > 0).then(|| entry(edit.before, None));
     mp4::Elst { entries: empty.into_iter().chain([entry(edit.length, Some(edit.skipped))]).collect() }
 }
@@ -427,12 +431,14 @@ impl Segments {
 
     /// `lead`: the run that segments follow, its clock, and whether it is video.
     fn fragment(&mut self, (offset, bytes): (u64, u64), lead: Option<(&Samples, u32, bool)>) {
-        let nanos = |ticks: u64, clock| MediaTime::new(i64::try_from(ticks).unwrap_or(i64::MAX), clock).as_nanos();
+        let nanos =
+            |ticks: u64, clock| MediaTime::new(i64::try_from(ticks).unwrap_or(i64::MAX), clock).as_nanos();
         let Some((run, clock, is_video)) = lead else {
             if let Some(open) = &mut self.open {
                 open.bytes += bytes;
             } else {
-                self.open = Some(Open { offset, bytes, begins: 0, ends: 0, keyframe_bytes: 0, init: self.init });
+                self.open =
+                    Some(Open { offset, bytes, begins: 0, ends: 0, keyframe_bytes: 0, init: self.init });
             }
             return;
         };

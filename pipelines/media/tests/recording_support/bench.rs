@@ -45,10 +45,17 @@ pub(crate) fn audio(format: &Arc<Format>, samples: i64) -> Frame {
 }
 
 /// Frames of both lanes at 30 frames a second with a keyframe every 2 s, between these milliseconds, in order of time.
-pub(crate) fn lanes(video_format: &Arc<Format>, audio_format: &Arc<Format>, from_ms: i64, to_ms: i64) -> Vec<Frame> {
+pub(crate) fn lanes(
+    video_format: &Arc<Format>,
+    audio_format: &Arc<Format>,
+    from_ms: i64,
+    to_ms: i64,
+) -> Vec<Frame> {
     let first = from_ms * 30 / 1000;
-    let pictures = (first..to_ms * 30 / 1000).map(|i| video(video_format, i * 3000, i % 60 == 0 || i == first));
-    let sound = ((from_ms * 48 + 1023) / 1024..(to_ms * 48 + 1023) / 1024).map(|i| audio(audio_format, i * 1024));
+    let pictures =
+        (first..to_ms * 30 / 1000).map(|i| video(video_format, i * 3000, i % 60 == 0 || i == first));
+    let sound =
+        ((from_ms * 48 + 1023) / 1024..(to_ms * 48 + 1023) / 1024).map(|i| audio(audio_format, i * 1024));
     let mut frames: Vec<Frame> = pictures.chain(sound).collect();
     frames.sort_by_key(|frame| frame.pts);
     frames
@@ -99,7 +106,10 @@ impl Take {
             self.now = due.max(self.now);
             self.recorder.handle_timeout(self.now);
             self.drain();
-            assert!(self.recorder.poll_timeout().is_none_or(|next| next > self.now), "a due timer is consumed");
+            assert!(
+                self.recorder.poll_timeout().is_none_or(|next| next > self.now),
+                "a due timer is consumed"
+            );
         }
         self.now = until;
     }
