@@ -6,6 +6,7 @@
 mod process;
 mod text;
 
+use crate::recordings::manifest::{self as recordings, Manifest};
 use crate::registry::Registry;
 use crate::stream::status::{RecordingPhase, State, Status};
 use process::Process;
@@ -50,7 +51,7 @@ impl Metrics {
     pub(crate) async fn gather(&self, streams: &Registry) -> Result<String, fmt::Error> {
         // Counting file descriptors takes milliseconds when there are thousands.
         let process = tokio::task::spawn_blocking(Process::read).await.unwrap_or_default();
-        let now = Now { process, node: streams.node().stats().total(), streams: streams.statuses() };
+        let now = Now { process, node: streams.node().stats().total(), streams: streams.statuses(), recordings: streams.library().list() };
         let mut registry = prometheus_client::registry::Registry::default();
         registry.register("skywave_http_requests", "Requests answered", self.requests.clone());
         registry.register_collector(Box::new(now));
@@ -66,6 +67,7 @@ struct Now {
     process: Process,
     node: ThreadStats,
     streams: Vec<Arc<Status>>,
+    recordings: Vec<Manifest>,
 }
 
 impl Collector for Now {
@@ -75,7 +77,8 @@ impl Collector for Now {
         self.node(&mut page)?;
         self.counts_of_streams(&mut page)?;
         self.streams_now(&mut page)?;
-        self.stream_totals(&mut page)
+        self.stream_totals(&mut page)?;
+        self.recordings(&mut page)
     }
 }
 
@@ -249,6 +252,21 @@ impl Now {
             let samples = self.shown().map(|status| (stream(status), of(status)));
             page.counters(&format!("skywave_{name}"), help, samples)
         })
+    }
+
+    fn recordings(&self, page: &mut Page<'_>) -> fmt::Result {
+        const STATES: [(&str, recordings::State); 5] = [
+            ("recording", recordings::State::Recording),
+            ("finalising", recordings::State::Finalising),
+            ("ready", recordings::State::Ready),
+            ("repaired", recordings::State::Repaired),
+            ("failed", recordings::State::Failed),
+        ];
+        let of = |state| self.recordings.iter().filter(move |manifest| manifest.state == state);
+        let counts = STATES.map(|(word, state)| ([("state", word)], of(state).count() as f64));
+        page.gauges("skywave_recordings", "Recordings by state.", counts)?;
+        let bytes: u64 = self.recordings.iter().map(|manifest| manifest.bytes).sum();
+        page.gauge("skywave_recordings_size_bytes", "Size of all recordings, in bytes.", bytes as f64)
     }
 
     fn lanes(
