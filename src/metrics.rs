@@ -51,7 +51,12 @@ impl Metrics {
     pub(crate) async fn gather(&self, streams: &Registry) -> Result<String, fmt::Error> {
         // Counting file descriptors takes milliseconds when there are thousands.
         let process = tokio::task::spawn_blocking(Process::read).await.unwrap_or_default();
-        let now = Now { process, node: streams.node().stats().total(), streams: streams.statuses(), recordings: streams.library().list() };
+        let now = Now {
+            process,
+            node: streams.node().stats().total(),
+            streams: streams.statuses(),
+            recordings: streams.library().list(),
+        };
         let mut registry = prometheus_client::registry::Registry::default();
         registry.register("skywave_http_requests", "Requests answered", self.requests.clone());
         registry.register_collector(Box::new(now));

@@ -229,11 +229,7 @@ impl Library {
     }
 
     fn erase(&self, manifest: &Manifest) -> io::Result<()> {
-        let files = self.files(&manifest.stream, &manifest.id);
-        // The manifest goes last: what a crash leaves is still known.
-        for path in [files.tmp(), files.part(), files.mp4(), files.json()] {
-            disk::remove(&path)?;
-        }
+        remove_files(&self.files(&manifest.stream, &manifest.id))?;
         self.lock().remove(&(manifest.stream.clone(), manifest.id.clone()));
         Ok(())
     }
@@ -433,6 +429,25 @@ pub(crate) fn catalogue(root: &Path) -> io::Result<Vec<Manifest>> {
     }
     all.sort_by(|a, b| (&a.stream, &a.id).cmp(&(&b.stream, &b.id)));
     Ok(all)
+}
+
+/// Removes a recording while no server uses the folder.
+pub(crate) fn remove_offline(root: &Path, files: &Files) -> io::Result<()> {
+    match disk::lock(&root.with_extension("lock"))? {
+        Some(_held) => remove_files(files),
+        None => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "a server uses this folder; ask it by DELETE /api/v1/recordings/{stream}/{id}",
+        )),
+    }
+}
+
+fn remove_files(files: &Files) -> io::Result<()> {
+    // The manifest goes last: what a crash leaves is still known.
+    for path in [files.tmp(), files.part(), files.mp4(), files.json()] {
+        disk::remove(&path)?;
+    }
+    Ok(())
 }
 
 /// Reads a finished recording back: the words of an error say what is wrong with it.

@@ -48,6 +48,13 @@ pub(super) enum VodCommand {
         /// The file to write; one that is there already is left alone.
         output: PathBuf,
     },
+    /// Remove a recording for good, while no server uses the folder (a server does it by DELETE /api/v1/recordings/STREAM/ID).
+    Rm {
+        #[command(flatten)]
+        place: Place,
+        stream: StreamName,
+        id: String,
+    },
     /// Make a file that plays everywhere of what a crash has left (a .part), or make a recording's tables anew. What is given is only read.
     Repair {
         file: PathBuf,
@@ -71,6 +78,7 @@ pub(super) fn run(command: VodCommand) -> ExitCode {
         VodCommand::Show { place, stream, id } => show(&place, &stream, &id),
         VodCommand::Verify { place, stream, id } => verify(&place, stream.as_ref(), id.as_deref()),
         VodCommand::Export { place, stream, id, output } => export(&place, &stream, &id, &output),
+        VodCommand::Rm { place, stream, id } => remove(&place, &stream, &id),
         VodCommand::Repair { file, output } => repair(&file, &output),
     };
     match outcome {
@@ -177,6 +185,12 @@ fn export(place: &Place, stream: &StreamName, id: &str, output: &Path) -> Outcom
         std::io::copy(&mut from, &mut to).and_then(|bytes| to.sync_all().map(|()| bytes)).map_err(io)?;
     say(&format!("{}: {bytes} bytes", output.display()));
     Ok(())
+}
+
+fn remove(place: &Place, stream: &StreamName, id: &str) -> Outcome {
+    let (root, _) = read(place)?;
+    let (files, _) = find(place, stream, id)?;
+    recordings::remove_offline(&root, &files).map_err(|error| (1, format!("cannot remove {id}: {error}")))
 }
 
 fn repair(file: &Path, output: &Path) -> Outcome {
