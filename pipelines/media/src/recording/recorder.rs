@@ -5,8 +5,9 @@ use super::lane::{Coded, Drop, Lane};
 use crate::codec::{Codec, Format, TrackKind};
 use crate::fmp4::Fmp4Error;
 use crate::frame::Frame;
+use crate::h264::{AvcConfig, put_avcc};
 use crate::time::{MediaTime, Mono};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,8 @@ struct Current {
     end: i64,
     bytes: u64,
     sequence: u32,
+    /// The format of its first pictures.
+    first_video: Option<Arc<Format>>,
     /// What its newest initialisation says.
     formats: [Option<Arc<Format>>; 2],
 }
@@ -351,9 +354,9 @@ impl Recorder {
             let at = MediaTime::from_nanos(origin.saturating_add(self.shift));
             self.outputs.push_back(RecorderOutput::Begin { at });
             self.opened = true;
-            Current { origin, end: origin, bytes: 0, sequence: 0, formats: [None, None] }
+            Current { origin, end: origin, bytes: 0, sequence: 0, first_video: None, formats: [None, None] }
         });
-        let mut bytes = bytes::BytesMut::new();
+        let mut bytes = BytesMut::new();
         if let Some(head) = new_initialisation(&mut file, &runs) {
             bytes.extend_from_slice(&head);
         }
@@ -362,6 +365,7 @@ impl Recorder {
             runs.iter().flat_map(|(_, samples)| samples.last()).map(Coded::end).fold(file.end, i64::max);
         let runs: Vec<Run> = runs
             .into_iter()
+            .map(|(kind, samples)| (kind, with_sets(&mut file.first_video, samples)))
             .map(|(kind, samples)| Run {
                 kind,
                 base: ticks_in_file(&samples[0].format, samples[0].dts, file.origin),
@@ -414,4 +418,23 @@ fn new_initialisation(file: &mut Current, runs: &[(TrackKind, Vec<Coded>)]) -> O
     changed.then(|| {
         fragment::initialisation(&formats).expect("each format was written once when its first frame came")
     })
+}
+
+/// Pictures of another format than the file's first carry their parameter sets along, besides the sample entry's: Chromium, playing a file, gives its
+/// decoder those of the first entry only.
+fn with_sets(first: &mut Option<Arc<Format>>, mut samples: Vec<Coded>) -> Vec<Coded> {
+    let Some(Format::Video(video)) = samples.first().map(|sample| &*sample.format) else { return samples };
+    let format = Arc::clone(&samples[0].format);
+    if *first.get_or_insert_with(|| Arc::clone(&format)) == format {
+        return samples;
+    }
+    let Ok(record) = AvcConfig::parse(&video.config) else { return samples };
+    let mut sets = BytesMut::new();
+    for nal in record.sps.iter().chain(&record.pps) {
+        put_avcc(&mut sets, nal);
+    }
+    for sample in samples.iter_mut().filter(|sample| sample.sync) {
+        sample.data = [&sets[..], &sample.data].concat().into();
+    }
+    samples
 }
