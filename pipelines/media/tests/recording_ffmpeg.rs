@@ -188,6 +188,11 @@ fn every_picture_is_decoded_across_a_change_of_size_and_a_gap() {
     for (at, width) in sizes {
         assert_eq!(width, if (6.0..19.9).contains(&at) { 640 } else { 320 }, "at {at} s");
     }
+    // As HLS, ffmpeg reads all initialisations as one file.
+    let start =
+        usize::try_from(read_index(&mut Cursor::new(&file), file.len() as u64).unwrap().inits[0].offset)
+            .unwrap();
+    decodes(&folder.write("recorded.mp4", &file[start..]));
     // Each initialisation with its segments is a file of its own.
     let index = read_index(&mut Cursor::new(&file), file.len() as u64).unwrap();
     for (number, init) in index.inits.iter().enumerate() {

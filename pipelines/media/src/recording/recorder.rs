@@ -100,10 +100,18 @@ struct Current {
     end: i64,
     bytes: u64,
     sequence: u32,
-    /// The format of its first pictures.
-    first_video: Option<Arc<Format>>,
+    sets: Sets,
     /// What its newest initialisation says.
     formats: [Option<Arc<Format>>; 2],
+}
+
+/// Where a file's parameter sets stand.
+#[derive(Debug, Default)]
+struct Sets {
+    /// The format of its first pictures.
+    first: Option<Arc<Format>>,
+    /// There was another since: they stand beside the pictures as well.
+    beside_pictures: bool,
 }
 
 /// Records one take.
@@ -354,7 +362,14 @@ impl Recorder {
             let at = MediaTime::from_nanos(origin.saturating_add(self.shift));
             self.outputs.push_back(RecorderOutput::Begin { at });
             self.opened = true;
-            Current { origin, end: origin, bytes: 0, sequence: 0, first_video: None, formats: [None, None] }
+            Current {
+                origin,
+                end: origin,
+                bytes: 0,
+                sequence: 0,
+                sets: Sets::default(),
+                formats: [None, None],
+            }
         });
         let mut bytes = BytesMut::new();
         if let Some(head) = new_initialisation(&mut file, &runs) {
@@ -365,7 +380,7 @@ impl Recorder {
             runs.iter().flat_map(|(_, samples)| samples.last()).map(Coded::end).fold(file.end, i64::max);
         let runs: Vec<Run> = runs
             .into_iter()
-            .map(|(kind, samples)| (kind, with_sets(&mut file.first_video, samples)))
+            .map(|(kind, samples)| (kind, with_sets(&mut file.sets, samples)))
             .map(|(kind, samples)| Run {
                 kind,
                 base: ticks_in_file(&samples[0].format, samples[0].dts, file.origin),
@@ -420,21 +435,21 @@ fn new_initialisation(file: &mut Current, runs: &[(TrackKind, Vec<Coded>)]) -> O
     })
 }
 
-/// Pictures of another format than the file's first carry their parameter sets along, besides the sample entry's: Chromium, playing a file, gives its
-/// decoder those of the first entry only.
-fn with_sets(first: &mut Option<Arc<Format>>, mut samples: Vec<Coded>) -> Vec<Coded> {
-    let Some(Format::Video(video)) = samples.first().map(|sample| &*sample.format) else { return samples };
-    let format = Arc::clone(&samples[0].format);
-    if *first.get_or_insert_with(|| Arc::clone(&format)) == format {
+/// From the first change of format on keyframes carry their parameter sets along, besides the sample entry's: Chromium, playing a file, gives its
+/// decoder those of the first entry only, and ffmpeg, playing HLS, those of the first initialisation.
+fn with_sets(sets: &mut Sets, mut samples: Vec<Coded>) -> Vec<Coded> {
+    let Some(format) = samples.first().map(|sample| Arc::clone(&sample.format)) else { return samples };
+    let Format::Video(video) = &*format else { return samples };
+    sets.beside_pictures |= *sets.first.get_or_insert_with(|| Arc::clone(&format)) != format;
+    let Some(record) = AvcConfig::parse(&video.config).ok().filter(|_| sets.beside_pictures) else {
         return samples;
-    }
-    let Ok(record) = AvcConfig::parse(&video.config) else { return samples };
-    let mut sets = BytesMut::new();
+    };
+    let mut nals = BytesMut::new();
     for nal in record.sps.iter().chain(&record.pps) {
-        put_avcc(&mut sets, nal);
+        put_avcc(&mut nals, nal);
     }
     for sample in samples.iter_mut().filter(|sample| sample.sync) {
-        sample.data = [&sets[..], &sample.data].concat().into();
+        sample.data = [&nals[..], &sample.data].concat().into();
     }
     samples
 }
