@@ -100,18 +100,8 @@ struct Current {
     end: i64,
     bytes: u64,
     sequence: u32,
-    sets: Sets,
     /// What its newest initialisation says.
     formats: [Option<Arc<Format>>; 2],
-}
-
-/// Where a file's parameter sets stand.
-#[derive(Debug, Default)]
-struct Sets {
-    /// The format of its first pictures.
-    first: Option<Arc<Format>>,
-    /// There was another since: they stand beside the pictures as well.
-    beside_pictures: bool,
 }
 
 /// Records one take.
@@ -380,7 +370,7 @@ impl Recorder {
             runs.iter().flat_map(|(_, samples)| samples.last()).map(Coded::end).fold(file.end, i64::max);
         let runs: Vec<Run> = runs
             .into_iter()
-            .map(|(kind, samples)| (kind, with_sets(&mut file.sets, samples)))
+            .map(|(kind, samples)| (kind, with_sets(samples)))
             .map(|(kind, samples)| Run {
                 kind,
                 base: ticks_in_file(&samples[0].format, samples[0].dts, file.origin),
@@ -435,15 +425,12 @@ fn new_initialisation(file: &mut Current, runs: &[(TrackKind, Vec<Coded>)]) -> O
     })
 }
 
-/// From the first change of format on keyframes carry their parameter sets along, besides the sample entry's: Chromium, playing a file, gives its
-/// decoder those of the first entry only, and ffmpeg, playing HLS, those of the first initialisation.
-fn with_sets(sets: &mut Sets, mut samples: Vec<Coded>) -> Vec<Coded> {
+/// Keyframes carry their parameter sets along, besides the sample entry's. Where a file has several entries, Chromium gives its decoder those of the
+/// first one only, also after a seek, and so does ffmpeg with HLS; what formats will come is not known when the first keyframe is written.
+fn with_sets(mut samples: Vec<Coded>) -> Vec<Coded> {
     let Some(format) = samples.first().map(|sample| Arc::clone(&sample.format)) else { return samples };
     let Format::Video(video) = &*format else { return samples };
-    sets.beside_pictures |= *sets.first.get_or_insert_with(|| Arc::clone(&format)) != format;
-    let Some(record) = AvcConfig::parse(&video.config).ok().filter(|_| sets.beside_pictures) else {
-        return samples;
-    };
+    let Ok(record) = AvcConfig::parse(&video.config) else { return samples };
     let mut nals = BytesMut::new();
     for nal in record.sps.iter().chain(&record.pps) {
         put_avcc(&mut nals, nal);
