@@ -352,14 +352,7 @@ impl Recorder {
             let at = MediaTime::from_nanos(origin.saturating_add(self.shift));
             self.outputs.push_back(RecorderOutput::Begin { at });
             self.opened = true;
-            Current {
-                origin,
-                end: origin,
-                bytes: 0,
-                sequence: 0,
-                sets: Sets::default(),
-                formats: [None, None],
-            }
+            Current { origin, end: origin, bytes: 0, sequence: 0, formats: [None, None] }
         });
         let mut bytes = BytesMut::new();
         if let Some(head) = new_initialisation(&mut file, &runs) {
