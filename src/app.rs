@@ -17,6 +17,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How long recordings may take to be finished when the server stops; the next start finishes the rest.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// What every request may use.
 pub(crate) struct App {
     pub(crate) registry: Arc<Registry>,
@@ -107,6 +110,7 @@ pub(crate) async fn run(
     server::serve(Arc::clone(&app), entrances, max_connections, stop).await;
     registry.shut_down().await;
     certificates.abort();
+    registry.library().settle(SETTLE).await;
     sweep.abort();
     telling.abort();
     // An error is what was asked for: the task holds the registry until it has really ended.

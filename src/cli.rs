@@ -5,6 +5,7 @@ mod check;
 mod play;
 mod publish;
 mod token;
+mod vod;
 
 use crate::config::Config;
 use crate::config::load::{self, ConfigError, Override};
@@ -44,6 +45,9 @@ enum Command {
     /// Make keys for publishers, viewers and the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Look at recordings on the disk: list, verify, export, repair.
+    #[command(subcommand)]
+    Vod(vod::VodCommand),
     /// The codec process of one stream; started by `serve`, not by hand.
     #[command(hide = true)]
     Worker {
@@ -84,6 +88,9 @@ struct ServeArgs {
     /// First UDP port of WebRTC; 0 takes free ones (key media.port).
     #[arg(long, value_name = "N")]
     media_port: Option<u16>,
+    /// The folder of recordings (key storage.data_dir).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -127,6 +134,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Play(args) => play::run(*args),
         Command::Config(command) => config(command),
         Command::Token(command) => token::run(&command),
+        Command::Vod(command) => vod::run(command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),
         Command::Worker { check: false, .. } => crate::worker::child_main(),
     }
@@ -159,6 +167,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
         flag("listen", "http.listen", args.listen.map(|a| a.to_string())),
         flag("open", "http.open", args.open.then(|| "true".to_owned())),
         flag("media-port", "media.port", args.media_port.map(|p| p.to_string())),
+        flag("data-dir", "storage.data_dir", args.data_dir.as_ref().map(|dir| dir.display().to_string())),
     ];
     let flags = flags.into_iter().flatten().collect();
     let config = match load_sources(args.sources.config.as_deref(), &args.sources.settings, flags) {

@@ -6,11 +6,13 @@
 mod access;
 pub(crate) mod ladder;
 pub(crate) mod load;
+mod recording;
 mod tls;
 
 use crate::auth::{AccessRule, StreamPattern};
 pub(crate) use access::{Api, Limits, Network, Stun, Turn, Whep};
 pub(crate) use ladder::{RungText, Slate};
+pub(crate) use recording::{Recording, Storage};
 use serde::{Deserialize, Serialize};
 use skywave_media::worker_proto::X264Preset;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) transcode: Transcode,
     pub(crate) hls: Hls,
     pub(crate) slate: Slate,
+    pub(crate) storage: Storage,
+    pub(crate) recording: Recording,
     pub(crate) log: Log,
     pub(crate) limits: Limits,
     pub(crate) stun: Stun,
@@ -311,6 +315,7 @@ impl Config {
         problems.extend(self.access_problems());
         problems.extend(self.tls_problems());
         problems.extend(self.ladder_problems());
+        problems.extend(self.recording.problems());
         problems
     }
 }

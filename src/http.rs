@@ -17,6 +17,7 @@ mod openapi;
 mod pages;
 mod path;
 mod precondition;
+mod recordings;
 mod redirect;
 mod reply;
 mod request;
@@ -24,6 +25,7 @@ pub(crate) mod server;
 mod session;
 mod sse;
 mod thumb;
+mod vod;
 mod whep;
 mod whip;
 
@@ -103,6 +105,12 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
             dateranges::remove(app, &stream, &id).await
         }
         Route::DateRange(stream, id) => dateranges::one(app, &stream, &id),
+        Route::StreamRecording(stream) => recordings::switch(app, &stream, method == Method::POST).await,
+        Route::Recordings => recordings::list(app),
+        Route::Recording(stream, id) if method == Method::DELETE => recordings::remove(app, stream, id).await,
+        Route::Recording(stream, id) => recordings::one(app, &stream, &id),
+        Route::Protection(stream, id) => recordings::protect(app, stream, id, method == Method::PUT).await,
+        Route::Vod(stream, what) => vod::get(app, &stream, &what, &visitor, request).await,
         Route::Events => events::listen(app, request),
         Route::OpenApi => Ok(openapi::document()),
         Route::Metrics => metrics::metrics(app, metrics::Format::wanted(request)).await,

@@ -10,6 +10,7 @@ mod http;
 mod machine;
 mod metrics;
 mod outputs;
+mod recordings;
 mod registry;
 mod sessions;
 mod stream;

@@ -6,8 +6,9 @@
 mod process;
 mod text;
 
+use crate::recordings::manifest::{self as recordings, Manifest};
 use crate::registry::Registry;
-use crate::stream::status::{State, Status};
+use crate::stream::status::{RecordingPhase, State, Status};
 use process::Process;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
@@ -50,7 +51,12 @@ impl Metrics {
     pub(crate) async fn gather(&self, streams: &Registry) -> Result<String, fmt::Error> {
         // Counting file descriptors takes milliseconds when there are thousands.
         let process = tokio::task::spawn_blocking(Process::read).await.unwrap_or_default();
-        let now = Now { process, node: streams.node().stats().total(), streams: streams.statuses() };
+        let now = Now {
+            process,
+            node: streams.node().stats().total(),
+            streams: streams.statuses(),
+            recordings: streams.library().list(),
+        };
         let mut registry = prometheus_client::registry::Registry::default();
         registry.register("skywave_http_requests", "Requests answered", self.requests.clone());
         registry.register_collector(Box::new(now));
@@ -66,6 +72,7 @@ struct Now {
     process: Process,
     node: ThreadStats,
     streams: Vec<Arc<Status>>,
+    recordings: Vec<Manifest>,
 }
 
 impl Collector for Now {
@@ -75,7 +82,8 @@ impl Collector for Now {
         self.node(&mut page)?;
         self.counts_of_streams(&mut page)?;
         self.streams_now(&mut page)?;
-        self.stream_totals(&mut page)
+        self.stream_totals(&mut page)?;
+        self.recordings(&mut page)
     }
 }
 
@@ -224,6 +232,13 @@ impl Now {
         page.gauges("skywave_stream_viewers", "Viewers of a stream by kind.", viewers)?;
         let live = self.shown().map(|status| (stream(status), f64::from(status.state == State::Live)));
         page.gauges("skywave_stream_live", "1 while a publisher feeds the stream.", live)?;
+        let phase = |wanted| move |status: &Status| f64::from(status.recording.state == wanted);
+        let (on, failed) = (phase(RecordingPhase::On), phase(RecordingPhase::Failed));
+        let recorded = self.shown().map(|status| (stream(status), on(status)));
+        page.gauges("skywave_stream_recording", "1 while the stream is recorded.", recorded)?;
+        let stopped = self.shown().map(|status| (stream(status), failed(status)));
+        let help = "1 when recording has stopped by itself while the stream goes on.";
+        page.gauges("skywave_stream_recording_failed", help, stopped)?;
         let help = "Coded bits per second of a track, over the last second.";
         page.gauges("skywave_stream_ingest_bitrate_bps", help, self.lanes(|lane| lane.bitrate_bps as f64))?;
         let help = "Share of a track's packets lost over the last five seconds, 0 to 1.";
@@ -253,6 +268,21 @@ impl Now {
             let samples = self.shown().map(|status| (stream(status), of(status)));
             page.counters(&format!("skywave_{name}"), help, samples)
         })
+    }
+
+    fn recordings(&self, page: &mut Page<'_>) -> fmt::Result {
+        const STATES: [(&str, recordings::State); 5] = [
+            ("recording", recordings::State::Recording),
+            ("finalising", recordings::State::Finalising),
+            ("ready", recordings::State::Ready),
+            ("repaired", recordings::State::Repaired),
+            ("failed", recordings::State::Failed),
+        ];
+        let of = |state| self.recordings.iter().filter(move |manifest| manifest.state == state);
+        let counts = STATES.map(|(word, state)| ([("state", word)], of(state).count() as f64));
+        page.gauges("skywave_recordings", "Recordings by state.", counts)?;
+        let bytes: u64 = self.recordings.iter().map(|manifest| manifest.bytes).sum();
+        page.gauge("skywave_recordings_size_bytes", "Size of all recordings, in bytes.", bytes as f64)
     }
 
     fn lanes(

@@ -3,5 +3,6 @@
 pub(crate) mod audience;
 pub(crate) mod dvr;
 pub(crate) mod hls;
+pub(crate) mod recording;
 pub(crate) mod thumbnail;
 pub(crate) mod waiting;

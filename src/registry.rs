@@ -6,6 +6,7 @@ use crate::machine::Machine;
 use crate::outputs::audience::PlayerKey;
 use crate::outputs::dvr::DvrDisk;
 use crate::outputs::hls::{DateRangeChange, HlsDesk};
+use crate::recordings::Library;
 use crate::sessions::{Bounds, EventStreamReader, Found, Kind, NoPlace, Owner, Session, Sessions};
 use crate::stream::status::Status;
 use crate::stream::{self, Command, NewPublisher, StreamHandle};
@@ -49,6 +50,7 @@ pub(crate) struct Registry {
     node: Arc<Node>,
     config: Arc<Config>,
     dvr_disk: Option<DvrDisk>,
+    library: Arc<Library>,
     streams: Mutex<BTreeMap<StreamName, StreamHandle>>,
     sessions: Mutex<Sessions>,
     broadcasts: Arc<Broadcasts>,
@@ -83,6 +85,7 @@ impl Registry {
         Self {
             dvr_disk,
             node: Arc::new(node),
+            library: Library::open(&config),
             config: Arc::new(config),
             streams: Mutex::default(),
             sessions: Mutex::default(),
@@ -101,6 +104,20 @@ impl Registry {
     /// The configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The recordings.
+    pub(crate) const fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// Switches a stream's recording on or off; false when nothing is on air under this name.
+    pub(crate) async fn record(&self, stream: &StreamName, wanted: bool) -> bool {
+        let handle = lock(&self.streams).get(stream).cloned();
+        match handle {
+            Some(handle) => handle.commands.send(Command::Record(wanted)).await.is_ok(),
+            None => false,
+        }
     }
 
     /// Answers a publisher's offer. The stream exists once the publisher has really connected.

@@ -15,6 +15,7 @@ pub(crate) mod status;
 
 use crate::outputs::audience::{self, HlsAudience, PlayerKey};
 use crate::outputs::hls::{DateRangeChange, HlsDesk, HlsOutput, hls_config};
+use crate::outputs::recording::RecordingOutput;
 use crate::outputs::thumbnail::ThumbnailOutput;
 use crate::registry::{Registry, SessionGuard};
 use crate::worker::{Worker, WorkerEvent};
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Publish(NewPublisher),
     /// Its events with a date change.
     DateRange(Box<DateRangeChange>, oneshot::Sender<Result<Option<DateRange>, DateRangeError>>),
+    /// Record it from now on, or no more.
+    Record(bool),
     /// The server stops: end the playlists.
     ShutDown,
 }
@@ -143,6 +146,7 @@ struct Stream {
     worker: Worker,
     hls: HlsOutput,
     thumbnail: ThumbnailOutput,
+    recording: RecordingOutput,
     /// What the worker encodes, for WebRTC viewers that cannot decode what is published.
     rendition: RenditionFeed,
     audience: Arc<Mutex<HlsAudience>>,
@@ -158,6 +162,7 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
     let (now, wall) = (relay_node::clock::now(), wall_clock());
     let disk = registry.dvr_disk().cloned();
     let hls = HlsOutput::new(&registry.config().hls, disk, name.clone(), plan::take_id(wall), wall);
+    let recording = RecordingOutput::new(registry.library(), &name, plan::take_id(wall), wall);
     let (status, status_reader) = watch::channel(Arc::new(Status::starting(&name)));
     let target_duration = hls_config(&registry.config().hls).target_duration();
     let audience = Arc::new(Mutex::new(HlsAudience::new(Duration::from_secs(target_duration))));
@@ -187,6 +192,7 @@ pub(crate) fn start(registry: Arc<Registry>, name: StreamName) -> StreamHandle {
         worker: Worker::new(name.clone()),
         hls,
         thumbnail,
+        recording,
         rendition: registry.node().rendition(name.as_str()),
         audience,
         past: IngestTotals::default(),
@@ -211,6 +217,7 @@ impl Stream {
                         // Who asked may have hung up; the change stays.
                         let _gone = answer.send(outcome);
                     }
+                    Some(Command::Record(wanted)) => self.record(wanted),
                     Some(Command::ShutDown) | None => {
                         self.end("the server stops");
                         self.publish_views();
@@ -246,7 +253,7 @@ impl Stream {
                 self.resume = Resume::default();
             }
             // A decoder takes any new codec in its stride; passed-through video does not.
-            Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.hls.handle_discontinuity(now),
+            Phase::Live if self.plan == Some(VideoPlan::Passthrough) => self.break_outputs(now),
             Phase::Live => {}
         }
         // Pictures that are encoded keep their size when a publisher takes over without a break.
@@ -275,6 +282,23 @@ impl Stream {
         self.resume = Resume::default();
         self.plan = None;
         self.hls.restart(&self.registry.config().hls, plan::take_id(wall), wall);
+        self.recording.restart(plan::take_id(wall), wall);
+    }
+
+    /// What follows does not continue what was.
+    fn break_outputs(&mut self, now: Mono) {
+        self.hls.handle_discontinuity(now);
+        self.recording.handle_discontinuity(now);
+    }
+
+    /// Recording is switched on or off. Frames before the next keyframe are of no use to a file, so one is asked for.
+    fn record(&mut self, wanted: bool) {
+        let now = relay_node::clock::now();
+        self.recording.want(wanted, now);
+        if let Some(publisher) = self.publisher.as_mut().filter(|_| wanted) {
+            publisher.demand_video_keyframe(now);
+        }
+        self.next_status = now;
     }
 
     fn take_publisher_events(&mut self, first: Option<PublisherEvent>) {
@@ -311,7 +335,7 @@ impl Stream {
         }
         self.forget_publisher();
         self.worker.stop();
-        self.hls.handle_discontinuity(now);
+        self.break_outputs(now);
         self.phase =
             Phase::Waiting { until: now + Duration::from_millis(self.registry.config().ingest.grace_ms) };
         self.next_status = now;
@@ -327,6 +351,7 @@ impl Stream {
         if !matches!(self.phase, Phase::Ended { .. }) {
             tracing::info!(stream = %self.name, reason, "stream ended");
             self.hls.end(now);
+            self.recording.end(now);
             self.registry.node().end_broadcast(self.name.as_str());
         }
         let linger = Duration::from_millis(self.registry.config().ingest.linger_ms);
@@ -370,7 +395,7 @@ impl Stream {
                 self.resume.keep_video(|id| id == SOURCE || self.ladder.makes(id));
                 if self.resume.is_behind(position, MAX_FILLED_GAP) {
                     self.resume = Resume::default();
-                    self.hls.handle_discontinuity(now);
+                    self.break_outputs(now);
                 }
                 self.configure_worker(now);
             }
@@ -395,6 +420,7 @@ impl Stream {
         self.planner.handle_timeout(now);
         self.apply_plan(now);
         self.hls.handle_timeout(now);
+        self.recording.handle_timeout(now);
         self.ask_for_keyframes(now);
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
@@ -513,9 +539,21 @@ impl Stream {
         }
     }
 
+    /// Whether frames of this output go into recordings: all sound, and the largest picture that there is. A slate is no broadcast.
+    fn is_recorded(&self, id: OutputId, kind: TrackKind) -> bool {
+        let largest = match self.plan {
+            Some(VideoPlan::Passthrough) => SOURCE,
+            _ => self.ladder.made().first().map_or(SOURCE, |made| made.id),
+        };
+        self.slate.is_none() && (kind == TrackKind::Audio || id == largest)
+    }
+
     /// A frame of an output rendition: to every output.
     fn output(&mut self, id: OutputId, frame: Frame, now: Mono) {
         self.resume.note(id, &frame);
+        if self.is_recorded(id, frame.kind()) {
+            self.recording.handle_frame(&frame, now);
+        }
         let rendition: Option<RenditionName> = match frame.kind() {
             TrackKind::Video => self.ladder.name(id).cloned(),
             TrackKind::Audio => Some(HlsOutput::audio()),
@@ -548,6 +586,7 @@ impl Stream {
             self.publisher.as_ref().and_then(Publisher::poll_timeout),
             self.planner.poll_timeout(),
             self.hls.poll_timeout(),
+            self.recording.poll_timeout(),
         ]
         .into_iter()
         .flatten()

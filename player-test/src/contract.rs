@@ -132,6 +132,30 @@ impl Urls {
         format!("{}/", self.base)
     }
 
+    /// The list of recordings.
+    #[must_use]
+    pub fn recordings(&self) -> String {
+        format!("{}/api/v1/recordings", self.base)
+    }
+
+    /// A recording's file.
+    #[must_use]
+    pub fn recorded_file(&self, stream: &str, id: &str) -> String {
+        format!("{}/vod/{stream}/{id}.mp4", self.base)
+    }
+
+    /// A recording as HLS.
+    #[must_use]
+    pub fn recorded_hls(&self, stream: &str, id: &str) -> String {
+        format!("{}/vod/{stream}/{id}/index.m3u8", self.base)
+    }
+
+    /// The page with a stream's recordings.
+    #[must_use]
+    pub fn recorded_page(&self, stream: &str) -> String {
+        format!("{}/vod/{stream}/", self.base)
+    }
+
     /// Readiness.
     #[must_use]
     pub fn ready(&self) -> String {
@@ -185,6 +209,30 @@ pub struct StreamInfo {
     pub worker: Option<WorkerInfo>,
     /// How the video goes out.
     pub output: Option<OutputInfo>,
+}
+
+/// The answer to [`Urls::recordings`].
+#[derive(Debug, Clone, Deserialize)]
+pub struct RecordingList {
+    /// By stream and id.
+    pub recordings: Vec<RecordingInfo>,
+}
+
+/// One recording as the API tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RecordingInfo {
+    /// Its id.
+    pub id: String,
+    /// Its stream.
+    pub stream: String,
+    /// `recording`, `finalising`, `ready`, `repaired` or `failed`.
+    pub state: String,
+    /// When it begins, microseconds since 1970.
+    pub begun_us: i64,
+    /// How long it is, in milliseconds.
+    pub duration_ms: u64,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// The worker of a stream.
@@ -265,6 +313,8 @@ pub struct Settings {
     pub turn: Option<(String, String)>,
     /// More lines of `[hls]`.
     pub hls: &'static str,
+    /// Record every stream into this folder, which outlives the server.
+    pub recordings: Option<PathBuf>,
 }
 
 /// Where a server listens.
@@ -295,6 +345,7 @@ impl Default for Settings {
             media_threads: 0,
             turn: None,
             hls: "",
+            recordings: None,
         }
     }
 }
@@ -325,6 +376,10 @@ impl Settings {
         }
         if let Some((url, secret)) = &self.turn {
             toml += &format!("\n[turn]\nurls = [\"{url}\"]\nsecret = \"{secret}\"\n");
+        }
+        if let Some(folder) = &self.recordings {
+            toml += &format!("\n[storage]\ndata_dir = {:?}\n", folder.display().to_string());
+            toml += "\n[recording]\nenabled = true\nfree_floor_bytes = 0\n";
         }
         toml
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::contract::{self, Settings, StreamInfo, Urls};
+use crate::contract::{self, RecordingInfo, RecordingList, Settings, StreamInfo, Urls};
 use crate::proc::{self, Reading};
 use crate::process::Process;
 use crate::wait;
@@ -91,6 +91,34 @@ impl Server {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// SIGKILL, for it and its workers: what power cuts and the kernel's killer do.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn vanish(&mut self) -> Result<()> {
+        let children = proc::descendants(self.pid());
+        self.process.kill().await?;
+        children.into_iter().for_each(proc::kill);
+        Ok(())
+    }
+
+    /// SIGTERM, as a service manager sends it.
+    ///
+    /// # Errors
+    /// When it still runs after 20 s.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.process.terminate(Duration::from_secs(20)).await.map(drop)
+    }
+
+    /// Every recording.
+    ///
+    /// # Errors
+    /// When the server does not answer as it should.
+    pub async fn recordings(&self) -> Result<Vec<RecordingInfo>> {
+        let answer = self.http.get(self.urls.recordings()).send().await?.error_for_status()?;
+        Ok(answer.json::<RecordingList>().await?.recordings)
     }
 
     /// What it has logged.

@@ -1,7 +1,7 @@
 //! HLS over HTTP: playlists, initialisation segments, media segments and parts, with validators, ranges and compression. What is not
 //! there yet but comes is waited for ([`crate::outputs::waiting`]).
 
-mod carry;
+pub(super) mod carry;
 mod encoded;
 
 use super::api::not_on_air;
@@ -165,7 +165,11 @@ fn body(resource: &Resource, etag: Option<&ETag>, request: &Request) -> Reply {
 /// The one byte range asked for (RFC 9110 section 14.2), inclusive; `Err` when no byte of it exists.
 /// Several ranges at once, units we do not know, or a range of another version of the file, are answered with the whole
 /// file, as section 14.2 allows. (The `headers` crate refuses suffixes longer than the file, which players send.)
-fn wanted_range(request: &Request, etag: Option<&ETag>, length: u64) -> Option<Result<(u64, u64), ()>> {
+pub(super) fn wanted_range(
+    request: &Request,
+    etag: Option<&ETag>,
+    length: u64,
+) -> Option<Result<(u64, u64), ()>> {
     let (start, end) = request.header("range")?.strip_prefix("bytes=")?.trim().split_once('-')?;
     if let Some(condition) = request.headers.typed_get::<IfRange>()
         && condition.is_modified(etag, None)

@@ -82,8 +82,13 @@ pub(super) const fn route_class(route: Result<&Route, &PathError>) -> &'static s
             | Route::Viewers(_)
             | Route::DateRanges(_)
             | Route::DateRange(..)
+            | Route::StreamRecording(_)
+            | Route::Recordings
+            | Route::Recording(..)
+            | Route::Protection(..)
             | Route::OpenApi,
         ) => "api",
+        Ok(Route::Vod(..)) => "vod",
         Ok(Route::Events) => "events",
         Ok(Route::Metrics) => "metrics",
         Ok(Route::Page(_) | Route::Asset(_)) => "pages",

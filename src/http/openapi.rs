@@ -4,7 +4,7 @@
 //! their documents where they are defined; those of the protocols have specifications of their own and are named here.
 
 use super::reply::{self, Reply};
-use super::{api, dateranges, events, metrics};
+use super::{api, dateranges, events, metrics, recordings};
 use crate::events as happenings;
 use bytes::Bytes;
 use std::sync::LazyLock;
@@ -32,6 +32,13 @@ use utoipa::openapi::{Content, OpenApi, Ref, Required, Response, ResponseBuilder
         dateranges::one,
         dateranges::update,
         dateranges::remove,
+        recordings::switch,
+        recordings::stop,
+        recordings::list,
+        recordings::one,
+        recordings::remove,
+        recordings::protect,
+        recordings::unprotect,
         events::listen,
         metrics::metrics
     ),
@@ -151,6 +158,7 @@ fn protocols() -> Vec<(&'static str, HttpMethod, Operation)> {
         HttpMethod::Get,
         with_errors(with(thumbnail, answer("200", "The picture", "image/jpeg")), &["400", "404"]),
     ));
+    all.extend(recordings_of());
     let alive =
         with(about("Operations", "Whether the process answers"), answer("200", "It does", "text/plain"));
     all.push(("/healthz", HttpMethod::Get, alive.build()));
@@ -169,6 +177,35 @@ fn protocols() -> Vec<(&'static str, HttpMethod, Operation)> {
         with(about("Control", "This description"), description).build(),
     ));
     all
+}
+
+/// What viewers get of recordings.
+fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
+    let stream = || in_path("stream", "Stream name");
+    let id = || in_path("id", "The recording's id");
+    let list =
+        about("Media", "The recordings of a stream: a page for those who accept HTML, JSON for all others")
+            .parameter(stream());
+    let file = about("Media", "A recording as MP4, with ranges; `?from=12.5&to=20` (seconds) cuts a clip")
+        .parameter(stream())
+        .parameter(id());
+    let hls = about("Media", "A recording as HLS, by byte ranges into the same file")
+        .parameter(stream())
+        .parameter(id());
+    let listed = answer("200", "By id", "application/json");
+    let whole = answer("200", "The file", "video/mp4");
+    let playlist = answer("200", "The multivariant playlist", "application/vnd.apple.mpegurl");
+    let part = ("206", ResponseBuilder::new().description("The range that was asked for"));
+    let file = with(with(file, whole), part);
+    [
+        ("/vod/{stream}/", HttpMethod::Get, with_errors(with(list, listed), &["400", "401"])),
+        ("/vod/{stream}/{id}.mp4", HttpMethod::Get, with_errors(file, &["400", "401", "404", "409", "416"])),
+        (
+            "/vod/{stream}/{id}/index.m3u8",
+            HttpMethod::Get,
+            with_errors(with(hls, playlist), &["400", "401", "404", "409"]),
+        ),
+    ]
 }
 
 /// POST, PATCH and DELETE of a protocol whose sessions are resources.
@@ -302,7 +339,7 @@ mod tests {
                 .replace("{stream}", "demo")
                 .replace("{session}", "0123456789abcdef0123456789abcdef")
                 .replace("{file}", "index.m3u8")
-                .replace("{id}", "ad-1");
+                .replace("{id}", "t1");
             let route = path::parse(&example).unwrap_or_else(|error| panic!("{path}: {error}"));
             let described: BTreeSet<String> =
                 operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();

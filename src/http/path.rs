@@ -4,6 +4,7 @@ use super::door::Door;
 use super::reply::Problem;
 use super::session;
 use crate::auth::Action;
+use crate::recordings::manifest::is_id;
 use skywave_media::name::{StreamName, StreamNameError};
 use warp::http::Method;
 
@@ -32,6 +33,16 @@ pub(super) enum Route {
     DateRanges(StreamName),
     /// `/api/v1/streams/{stream}/dateranges/{id}`
     DateRange(StreamName, String),
+    /// `/api/v1/streams/{stream}/recording`
+    StreamRecording(StreamName),
+    /// `/api/v1/recordings`
+    Recordings,
+    /// `/api/v1/recordings/{stream}/{id}`
+    Recording(StreamName, String),
+    /// `/api/v1/recordings/{stream}/{id}/protection`
+    Protection(StreamName, String),
+    /// `/vod/{stream}/` and what lies below it
+    Vod(StreamName, Vod),
     /// `/api/v1/events`
     Events,
     /// `/api/v1/openapi.json`
@@ -59,6 +70,21 @@ pub(super) enum Extra {
     Layer,
     /// `mute`
     Mute,
+}
+
+/// What can be had of a stream's recordings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Vod {
+    /// The list.
+    List,
+    /// `{id}.mp4`
+    File(String),
+    /// `{id}/index.m3u8`
+    Multivariant(String),
+    /// `{id}/media.m3u8`
+    Media(String),
+    /// `{id}/iframes.m3u8`
+    Keyframes(String),
 }
 
 /// The built-in pages.
@@ -120,6 +146,27 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         ["api", "v1", "streams", stream, "dateranges", id] => {
             Route::DateRange(stream.parse()?, (*id).to_owned())
         }
+        ["api", "v1", "streams", stream, "recording"] => Route::StreamRecording(stream.parse()?),
+        ["api", "v1", "recordings"] => Route::Recordings,
+        ["api", "v1", "recordings", stream, id] => Route::Recording(stream.parse()?, id_of(id)?),
+        ["api", "v1", "recordings", stream, id, "protection"] => {
+            Route::Protection(stream.parse()?, id_of(id)?)
+        }
+        ["vod", stream, ""] => Route::Vod(stream.parse()?, Vod::List),
+        ["vod", stream, file] => {
+            let id = file.strip_suffix(".mp4").ok_or(PathError::Unknown)?;
+            Route::Vod(stream.parse()?, Vod::File(id_of(id)?))
+        }
+        ["vod", stream, id, file] => {
+            let id = id_of(id)?;
+            let what = match *file {
+                "index.m3u8" => Vod::Multivariant(id),
+                "media.m3u8" => Vod::Media(id),
+                "iframes.m3u8" => Vod::Keyframes(id),
+                _ => return Err(PathError::Unknown),
+            };
+            Route::Vod(stream.parse()?, what)
+        }
         ["api", "v1", "events"] => Route::Events,
         ["api", "v1", "openapi.json"] => Route::OpenApi,
         ["metrics"] => Route::Metrics,
@@ -127,6 +174,11 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         ["readyz"] => Route::Readyz,
         _ => return Err(PathError::Unknown),
     })
+}
+
+/// A recording's id; what cannot be one is no address.
+fn id_of(word: &str) -> Result<String, PathError> {
+    if is_id(word) { Ok(word.to_owned()) } else { Err(PathError::Unknown) }
 }
 
 impl Route {
@@ -142,6 +194,9 @@ impl Route {
             Self::WhepExtra(.., Extra::Mute) => "POST, OPTIONS",
             Self::DateRanges(_) => "GET, HEAD, POST, OPTIONS",
             Self::DateRange(..) => "GET, HEAD, PATCH, DELETE, OPTIONS",
+            Self::StreamRecording(_) => "POST, DELETE, OPTIONS",
+            Self::Recording(..) => "GET, HEAD, DELETE, OPTIONS",
+            Self::Protection(..) => "PUT, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -155,12 +210,17 @@ impl Route {
             Self::WhepEndpoint(stream)
             | Self::WhepSession(stream, _)
             | Self::WhepExtra(stream, ..)
+            | Self::Vod(stream, _)
             | Self::Hls(stream, _) => Door::Stream(Action::View, stream),
             Self::Streams
             | Self::Stream(_)
             | Self::Viewers(_)
             | Self::DateRanges(_)
             | Self::DateRange(..)
+            | Self::StreamRecording(_)
+            | Self::Recordings
+            | Self::Recording(..)
+            | Self::Protection(..)
             | Self::Events
             | Self::OpenApi
             | Self::Metrics => Door::Api,
@@ -234,6 +294,15 @@ mod tests {
             ("/api/v1/streams/demo/dateranges", Route::DateRanges(stream("demo"))),
             ("/api/v1/streams/demo/dateranges/ad-1", Route::DateRange(stream("demo"), "ad-1".to_owned())),
             ("/api/v1/events", Route::Events),
+            ("/api/v1/streams/demo/recording", Route::StreamRecording(stream("demo"))),
+            ("/api/v1/recordings", Route::Recordings),
+            ("/api/v1/recordings/demo/t1-2", Route::Recording(stream("demo"), "t1-2".to_owned())),
+            ("/api/v1/recordings/demo/t1/protection", Route::Protection(stream("demo"), "t1".to_owned())),
+            ("/vod/demo/", Route::Vod(stream("demo"), Vod::List)),
+            ("/vod/demo/t1.mp4", Route::Vod(stream("demo"), Vod::File("t1".to_owned()))),
+            ("/vod/demo/t1/index.m3u8", Route::Vod(stream("demo"), Vod::Multivariant("t1".to_owned()))),
+            ("/vod/demo/t1/media.m3u8", Route::Vod(stream("demo"), Vod::Media("t1".to_owned()))),
+            ("/vod/demo/t1/iframes.m3u8", Route::Vod(stream("demo"), Vod::Keyframes("t1".to_owned()))),
             ("/api/v1/openapi.json", Route::OpenApi),
             ("/metrics", Route::Metrics),
             ("/healthz", Route::Healthz),
@@ -257,6 +326,10 @@ mod tests {
             "/assets/a/b",
             "/whep/a/b/c",
             "/whep/a/b/sse/x",
+            "/vod/demo",
+            "/vod/demo/..mp4",
+            "/vod/demo/a%2fb.mp4",
+            "/api/v1/recordings/demo/..",
         ] {
             assert!(parse(path).is_err(), "{path:?}");
         }

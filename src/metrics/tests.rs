@@ -17,7 +17,7 @@ fn page(streams: Vec<Arc<Status>>) -> Vec<Family> {
     metrics.note_answer("api", 200);
     metrics.note_answer("whip", 404);
     registry.register("skywave_http_requests", "Requests answered", metrics.requests);
-    registry.register_collector(Box::new(Now { process, node, streams }));
+    registry.register_collector(Box::new(Now { process, node, streams, recordings: Vec::new() }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     exposition::parse(&prometheus_text(&text)).unwrap()

@@ -53,6 +53,7 @@ impl Stream {
     pub(super) fn is_wanted(&self, now: Mono) -> bool {
         let config = self.registry.config();
         !config.is_on_demand(&self.name)
+            || self.recording.is_wanted()
             || self.demand.within(Duration::from_millis(config.transcode.linger_ms), now)
             || self.registry.node().broadcast(self.name.as_str()).is_some_and(|b| b.rendition_viewers > 0)
     }
@@ -101,9 +102,11 @@ impl Stream {
         let source = self.ladder.name(super::ladder::SOURCE).filter(|_| has(TrackKind::Video));
         if let Some(source) = source {
             self.hls.expect(TrackKind::Video, source, now);
+            self.recording.expect(TrackKind::Video);
         }
         if has(TrackKind::Audio) {
             self.hls.expect(TrackKind::Audio, &HlsOutput::audio(), now);
+            self.recording.expect(TrackKind::Audio);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::publisher::{Publisher, Track};
 use super::status::{
     Audio, EncodedRendition, IngestTotals, LadderReason, LadderStatus, Layer, Output, PublisherStatus,
-    Rendition, State, Status, Video, VideoPath, Viewers, WorkerState, WorkerStatus,
+    RecordingStatus, Rendition, State, Status, Video, VideoPath, Viewers, WorkerState, WorkerStatus,
 };
 use super::{Phase, Stream};
 use crate::outputs::audience::lock;
@@ -45,6 +45,7 @@ pub(super) fn report(stream: &mut Stream, now: Mono) -> Status {
         output: publisher.map(|_| output(stream.plan, video.as_ref())),
         ladder: ladder(stream),
         worker: worker(&stream.worker),
+        recording: RecordingStatus::from(stream.recording.progress()),
         viewers: Viewers { webrtc: broadcast.viewers, hls: lock(&stream.audience).count(now) },
         renditions: stream.hls.renditions().map(|(kind, name)| rendition(stream, kind, name)).collect(),
         thumbnail: stream.thumbnail.is_there().then(|| format!("/hls/{}/thumb.jpg", stream.name)),

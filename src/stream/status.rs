@@ -3,6 +3,7 @@
 //! What belongs here: the shape of the API's answers, version 1. Fields may be added; none changes its name, its unit or its
 //! meaning. How they are filled stands in [`super::report`].
 
+use crate::outputs::recording::Progress;
 use serde::Serialize;
 use skywave_media::name::StreamName;
 use utoipa::ToSchema;
@@ -33,6 +34,7 @@ pub(crate) struct Status {
     pub(crate) output: Option<Output>,
     pub(crate) ladder: LadderStatus,
     pub(crate) worker: WorkerStatus,
+    pub(crate) recording: RecordingStatus,
     pub(crate) viewers: Viewers,
     /// The renditions of the HLS output.
     pub(crate) renditions: Vec<Rendition>,
@@ -254,6 +256,47 @@ pub(crate) struct WorkerStatus {
     pub(crate) decoder_restarts: u64,
 }
 
+/// Whether a stream is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub(crate) struct RecordingStatus {
+    pub(crate) state: RecordingPhase,
+    /// The recording that grows; null while none does.
+    #[schema(required = true)]
+    pub(crate) id: Option<String>,
+    /// Bytes that are safe on the disk.
+    pub(crate) bytes: u64,
+    /// Their length, in milliseconds.
+    pub(crate) duration_ms: u64,
+    /// Why recording stopped by itself; null when it did not.
+    #[schema(required = true)]
+    pub(crate) reason: Option<String>,
+}
+
+/// What a stream's recording does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RecordingPhase {
+    /// Nothing is recorded.
+    #[default]
+    Off,
+    /// Frames are recorded.
+    On,
+    /// It stopped by itself, with a reason; the stream goes on.
+    Failed,
+}
+
+impl From<Progress> for RecordingStatus {
+    fn from(progress: Progress) -> Self {
+        let state = match (progress.active, &progress.failed) {
+            (_, Some(_)) => RecordingPhase::Failed,
+            (true, None) => RecordingPhase::On,
+            (false, None) => RecordingPhase::Off,
+        };
+        let Progress { id, bytes, duration_ms, failed: reason, .. } = progress;
+        Self { state, id, bytes, duration_ms, reason }
+    }
+}
+
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -311,6 +354,7 @@ impl Status {
                 pictures_late: 0,
                 decoder_restarts: 0,
             },
+            recording: RecordingStatus::default(),
             viewers: Viewers::default(),
             renditions: Vec::new(),
             hls: format!("/hls/{name}/index.m3u8"),

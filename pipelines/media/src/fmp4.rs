@@ -9,7 +9,9 @@ mod fragment;
 mod init;
 
 pub use codecs::codecs_attribute;
+pub(crate) use fragment::flags;
 pub use fragment::{Fragment, Sample};
+pub(crate) use init::track;
 pub use init::{Bitrate, init_segment, timescale};
 
 /// The only track of every file made here.

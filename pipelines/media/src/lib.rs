@@ -24,6 +24,7 @@ pub mod ladder;
 pub mod name;
 pub mod packet;
 pub mod packetize;
+pub mod recording;
 pub mod reorder;
 pub mod time;
 pub mod timeline;

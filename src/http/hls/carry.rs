@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The playlist with `query` (without `?`) at the end of the query of every URI.
-pub(super) fn add_query(playlist: &Bytes, query: &str) -> Bytes {
+pub(in crate::http) fn add_query(playlist: &Bytes, query: &str) -> Bytes {
     let Ok(text) = std::str::from_utf8(playlist) else { return playlist.clone() };
     let mut out = String::with_capacity(text.len() + 32 * query.len());
     for line in text.split_inclusive('\n') {

@@ -8,6 +8,7 @@ import {
   boardOf,
   ladderWords,
   lossWords,
+  recordingWords,
   viewerWords,
   workerWords,
 } from '../app/pure/board.ts';
@@ -45,6 +46,17 @@ test('a board is never changed in place', () => {
 
 test('what has ended is not on air', () => {
   assert.deepEqual([...boardOf([stream('a', 'ended'), stream('b', 'waiting')]).keys()], ['b']);
+});
+
+test('what is recorded, in words', () => {
+  assert.equal(recordingWords(undefined), '');
+  const recording = { state: 'on', bytes: 12_345_678, duration_ms: 102_900, reason: null } as const;
+  assert.equal(recordingWords(recording), '1:42, 12.3\u00a0MB');
+  assert.equal(recordingWords({ ...recording, state: 'off' }), '');
+  assert.equal(
+    recordingWords({ ...recording, state: 'failed', reason: 'the disk is full' }),
+    'stopped: the disk is full',
+  );
 });
 
 test('viewers, loss and workers in words', () => {

@@ -112,7 +112,7 @@ impl Fragment {
 
 const MDAT_HEADER: usize = 8;
 
-const fn flags(sync: bool) -> u32 {
+pub(crate) const fn flags(sync: bool) -> u32 {
     if sync { SYNC } else { NOT_SYNC }
 }
 

@@ -44,6 +44,14 @@ pub fn init_segment(format: &Format, bitrate: Bitrate) -> Result<Bytes, Fmp4Erro
     Ok(Bytes::from(out))
 }
 
+/// A track of this format without samples, for files with several tracks.
+pub(crate) fn track(track_id: u32, format: &Format, bitrate: Bitrate) -> Result<mp4::Trak, Fmp4Error> {
+    let entry = sample_entry(format, bitrate)?;
+    let mut track = trak(format, entry);
+    track.tkhd.track_id = track_id;
+    Ok(track)
+}
+
 fn moov(format: &Format, entry: mp4::Codec) -> mp4::Moov {
     let trex = mp4::Trex { track_id: TRACK_ID, default_sample_description_index: 1, ..Default::default() };
     mp4::Moov {

@@ -1,13 +1,31 @@
 /** One stream's card. */
 
-import { type BoardStream, ladderWords, lossWords, viewerWords, workerWords } from '../pure/board.ts';
+import {
+  type BoardStream,
+  ladderWords,
+  lossWords,
+  recordingWords,
+  viewerWords,
+  workerWords,
+} from '../pure/board.ts';
 import { codecName } from '../pure/codecs.ts';
 import { ago, bitrate, size } from '../pure/format.ts';
 import { paths } from '../pure/names.ts';
+import { record } from '../ui/api.ts';
 import { copyButton } from '../ui/copy.ts';
 import { make, setText, show } from '../ui/dom.ts';
 
-const FACTS = ['Watching', 'Picture', 'Sound', 'Loss', 'For viewers', 'Ladder', 'Worker', 'On air'] as const;
+const FACTS = [
+  'Watching',
+  'Picture',
+  'Sound',
+  'Loss',
+  'For viewers',
+  'Ladder',
+  'Worker',
+  'Recording',
+  'On air',
+] as const;
 
 /** A new thumbnail is asked for this often; the server's cache headers save what has not changed. */
 const THUMBNAIL_MS = 5_000;
@@ -17,6 +35,8 @@ export class Card {
   readonly element = make('li', { class: 'stream card' });
   readonly #badge = make('span', { class: 'badge' });
   readonly #thumbnail: HTMLImageElement;
+  readonly #record = make('button', { class: 'button', type: 'button' }, 'Record');
+  #recording = false;
   readonly #facts = new Map<string, { label: HTMLElement; value: HTMLElement }>();
 
   constructor(name: string) {
@@ -27,6 +47,7 @@ export class Card {
       facts.append(fact.label, fact.value);
       this.#facts.set(word, fact);
     }
+    this.#record.addEventListener('click', () => void this.#switchRecording(name));
     const copyHls = make('button', { class: 'button', type: 'button' }, 'Copy HLS link');
     copyButton(copyHls, () => new URL(paths.hls(name), window.location.href).href);
     this.#thumbnail = make('img', {
@@ -52,6 +73,12 @@ export class Card {
           'Watch',
         ),
         copyHls,
+        this.#record,
+        make(
+          'a',
+          { class: 'button', href: paths.vod(name), 'aria-label': `Recordings of ${name}` },
+          'Recordings',
+        ),
       ),
     );
   }
@@ -70,6 +97,10 @@ export class Card {
     this.#fact('For viewers', fed ? outputWords(stream) : '');
     this.#fact('Ladder', fed ? ladderWords(stream.ladder) : '');
     this.#fact('Worker', fed ? workerWords(stream.worker) : '');
+    this.#fact('Recording', recordingWords(stream.recording));
+    show(this.#record, fed && stream.recording !== undefined);
+    this.#recording = stream.recording?.state === 'on';
+    setText(this.#record, this.#recording ? 'Stop recording' : 'Record');
     this.#fact('On air', ago((nowMs - Date.parse(stream.since)) / 1000));
   }
 
@@ -80,6 +111,18 @@ export class Card {
     }
     const address = `${thumbnail}?at=${Math.floor(nowMs / THUMBNAIL_MS)}`;
     if (this.#thumbnail.getAttribute('src') !== address) this.#thumbnail.setAttribute('src', address);
+  }
+
+  /** The next event says what has come of it; until then the button cannot be pressed again. */
+  async #switchRecording(name: string): Promise<void> {
+    this.#record.disabled = true;
+    try {
+      await record(name, !this.#recording);
+    } catch (error) {
+      this.#fact('Recording', error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#record.disabled = false;
+    }
   }
 
   /** Sets a fact; one that nothing is known of is not shown. */

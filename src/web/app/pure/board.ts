@@ -17,12 +17,20 @@ export interface Worker {
   restarts: number;
 }
 
+export interface Recording {
+  state: 'off' | 'on' | 'failed';
+  bytes: number;
+  duration_ms: number;
+  reason: string | null;
+}
+
 export type BoardStream = Omit<StreamInfo, 'state' | 'video' | 'audio'> & {
   state: StreamInfo['state'] | 'ended';
   video: (VideoInfo & Loss) | null;
   audio: (AudioInfo & Loss) | null;
   viewers?: Viewers;
   worker?: Worker | null;
+  recording?: Recording;
 };
 
 /** By stream name. */
@@ -70,6 +78,15 @@ export function lossWords({ video, audio }: Pick<BoardStream, 'video' | 'audio'>
   const percent = Math.max(...known) * 100;
   if (percent === 0) return 'none';
   return percent < 0.1 ? 'below 0.1\u00a0%' : `${percent.toFixed(1)}\u00a0%`;
+}
+
+/** `0:42, 12.3 MB`; empty while nothing is recorded. */
+export function recordingWords(recording: Recording | undefined): string {
+  if (recording === undefined || recording.state === 'off') return '';
+  if (recording.state === 'failed') return `stopped: ${recording.reason ?? 'for no known reason'}`;
+  const seconds = Math.floor(recording.duration_ms / 1000);
+  const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+  return `${clock}, ${(recording.bytes / 1e6).toFixed(1)}\u00a0MB`;
 }
 
 export function workerWords(worker: Worker | null | undefined): string {

@@ -37,6 +37,8 @@ export const paths = {
   whep: (stream: string): string => `/whep/${stream}`,
   hls: (stream: string): string => `/hls/${stream}/index.m3u8`,
   api: (stream: string): string => `/api/v1/streams/${stream}`,
+  recording: (stream: string): string => `/api/v1/streams/${stream}/recording`,
+  vod: (stream: string): string => `/vod/${stream}/`,
   apiStreams: '/api/v1/streams',
   apiEvents: '/api/v1/events',
 } as const;

@@ -62,6 +62,13 @@ export async function listStreams(): Promise<StreamInfo[]> {
   return streams;
 }
 
+/** Switches a stream's recording on or off. */
+export async function record(stream: string, wanted: boolean): Promise<void> {
+  const method = wanted ? 'POST' : 'DELETE';
+  const response = await fetch(paths.recording(stream), { method, signal: AbortSignal.timeout(8_000) });
+  if (!response.ok) throw refusal(response.status);
+}
+
 /** Null when there is no such stream. */
 export async function getStream(stream: string): Promise<StreamInfo | null> {
   const response = await fetch(paths.api(stream), { cache: 'no-store', signal: AbortSignal.timeout(8_000) });
