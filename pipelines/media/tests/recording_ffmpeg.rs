@@ -69,6 +69,7 @@ fn source(folder: &Path, size: &str, profile: &str) -> Vec<Frame> {
 fn frames(file: &[u8]) -> Vec<Frame> {
     let mut reader = Mp4Reader::read_header(Cursor::new(file), file.len() as u64).unwrap();
     let mut out = Vec::new();
+    #[allow(clippy::disallowed_methods)] // each is looked at, in any order
     let ids: Vec<u32> = reader.tracks().keys().copied().collect();
     for id in ids {
         let track = &reader.tracks()[&id];

@@ -62,6 +62,7 @@ pub struct TrackContents {
 pub fn probe(reader: &mut (impl Read + Seek), len: u64) -> Result<Contents, CheckError> {
     guarded(|| {
         let file = open(reader, len, 0)?;
+        #[allow(clippy::disallowed_methods)] // the crate's own map; put into order at once
         let mut tracks: Vec<TrackContents> = file.tracks().values().map(contents).collect();
         tracks.sort_by_key(|track| track.track_id);
         Ok(Contents { duration: file.duration(), tracks })
@@ -129,6 +130,7 @@ fn open<R: Read + Seek>(
     let left = 2 * len.min(MAX_TABLES_BYTES) + samples + (1 << 20);
     let file = Mp4Reader::read_header(Bounded { inner: reader, left }, len).map_err(|e| unreadable(&e))?;
     // The crate divides by them.
+    #[allow(clippy::disallowed_methods)] // whichever comes first
     let stopped = file.timescale() == 0 || file.tracks().values().any(|track| track.timescale() == 0);
     if stopped { Err(CheckError::Unreadable("its clock does not tick".to_owned())) } else { Ok(file) }
 }

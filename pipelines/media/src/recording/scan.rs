@@ -37,7 +37,7 @@ pub struct Scan {
 /// A piece of the file.
 #[derive(Debug)]
 pub(super) enum Part {
-    Init(Init),
+    Init(Box<Init>),
     Fragment(Fragment),
 }
 
@@ -95,7 +95,7 @@ pub fn scan(reader: &mut (impl Read + Seek), start: u64, len: u64) -> Result<Sca
         let next = match header(reader, at, end)? {
             Some((kind, size)) if &kind == b"ftyp" => read_init(reader, at, size, end)?.map(|init| {
                 initialised = true;
-                (init.bytes, Part::Init(init))
+                (init.bytes, Part::Init(Box::new(init)))
             }),
             Some((kind, size)) if &kind == b"moof" && initialised => read_fragment(reader, at, size, end)?
                 .map(|fragment| (fragment.bytes, Part::Fragment(fragment))),
