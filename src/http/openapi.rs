@@ -4,7 +4,7 @@
 //! their documents where they are defined; those of the protocols have specifications of their own and are named here.
 
 use super::reply::{self, Reply};
-use super::{api, dateranges, events, metrics, recordings};
+use super::{api, dateranges, events, metrics, recordings, vod};
 use crate::events as happenings;
 use bytes::Bytes;
 use std::sync::LazyLock;
@@ -46,7 +46,8 @@ use utoipa::openapi::{Content, OpenApi, Ref, Required, Response, ResponseBuilder
         events::SnapshotEvent,
         happenings::PublisherEvent,
         happenings::ViewersEvent,
-        happenings::EndedEvent
+        happenings::EndedEvent,
+        vod::VodList
     )),
     tags(
         (name = "Control", description = "What is on air"),
@@ -71,8 +72,9 @@ fn describe() -> OpenApi {
         document.paths.add_path_operation(path, vec![method], operation);
     }
     for (path, item) in &mut document.paths.paths {
-        for operation in
-            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+        for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
+            .into_iter()
+            .flatten()
         {
             let refusals = refusals_of(path).into_iter();
             operation
@@ -98,11 +100,16 @@ fn refusals_of(path: &str) -> Vec<(&'static str, &'static str)> {
         refusals.push(("401", "The key is missing or wrong; `WWW-Authenticate` says which"));
         refusals.push(("403", "No key is configured, and this is for the machine itself alone"));
     }
-    if path.starts_with("/api/v1/streams/") || path == "/api/v1/events" {
+    let of_recording = path.starts_with("/api/v1/recordings/");
+    if path.starts_with("/api/v1/streams/") || path == "/api/v1/events" || of_recording {
         refusals.push(("400", "No stream can have this name"));
     }
     if path.starts_with("/api/v1/streams/") {
         refusals.push(("404", "Nothing is on air under this name"));
+    }
+    if of_recording {
+        refusals.push(("404", "The stream has no recording of this id"));
+        refusals.push(("409", "It is being recorded or finished"));
     }
     if path.contains("/dateranges") {
         refusals.push((
@@ -192,7 +199,9 @@ fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
     let hls = about("Media", "A recording as HLS, by byte ranges into the same file")
         .parameter(stream())
         .parameter(id());
-    let listed = answer("200", "By id", "application/json");
+    let document = Content::new(Some(Ref::from_schema_name("RecordedStream")));
+    let listed = answer("200", "By id", "text/html");
+    let listed = (listed.0, listed.1.content("application/json", document));
     let whole = answer("200", "The file", "video/mp4");
     let playlist = answer("200", "The multivariant playlist", "application/vnd.apple.mpegurl");
     let part = ("206", ResponseBuilder::new().description("The range that was asked for"));

@@ -24,10 +24,7 @@ pub(super) struct RecordingList {
     tag = "Control",
     summary = "Record a stream from its next keyframe on",
     params(("stream" = String, Path, description = "Stream name")),
-    responses(
-        (status = 202, description = "It will be; `recording` of the stream says how far it is"),
-        (status = 404, description = "Nothing is on air under this name"),
-    )
+    responses((status = 202, description = "It will be; `recording` of the stream says how far it is"))
 )]
 pub(super) async fn switch(app: &App, stream: &StreamName, wanted: bool) -> Result<Reply, Problem> {
     match app.registry.record(stream, wanted).await {
@@ -43,10 +40,7 @@ pub(super) async fn switch(app: &App, stream: &StreamName, wanted: bool) -> Resu
     tag = "Control",
     summary = "Record a stream no more; what was recorded is finished",
     params(("stream" = String, Path, description = "Stream name")),
-    responses(
-        (status = 202, description = "It will end"),
-        (status = 404, description = "Nothing is on air under this name"),
-    )
+    responses((status = 202, description = "It will end"))
 )]
 #[expect(dead_code, reason = "carries the description of a method that another function answers")]
 pub(super) const fn stop() {}
@@ -70,10 +64,7 @@ pub(super) fn list(app: &App) -> Result<Reply, Problem> {
     tag = "Control",
     summary = "One recording",
     params(("stream" = String, Path, description = "Stream name"), ("id" = String, Path, description = "Its id")),
-    responses(
-        (status = 200, description = "What it is", body = Manifest),
-        (status = 404, description = "There is none of this id"),
-    )
+    responses((status = 200, description = "What it is", body = Manifest))
 )]
 pub(super) fn one(app: &App, stream: &StreamName, id: &str) -> Result<Reply, Problem> {
     reply::json(&app.registry.library().get(stream, id).ok_or_else(|| unknown(stream, id))?)
@@ -86,11 +77,7 @@ pub(super) fn one(app: &App, stream: &StreamName, id: &str) -> Result<Reply, Pro
     tag = "Control",
     summary = "Remove a recording for good",
     params(("stream" = String, Path, description = "Stream name"), ("id" = String, Path, description = "Its id")),
-    responses(
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is being recorded or finished"),
-    )
+    responses((status = 204, description = "It is gone"))
 )]
 pub(super) async fn remove(app: &App, stream: StreamName, id: String) -> Result<Reply, Problem> {
     on_disk(app, move |library| library.remove(&stream, &id)).await?;
@@ -104,11 +91,7 @@ pub(super) async fn remove(app: &App, stream: StreamName, id: String) -> Result<
     tag = "Control",
     summary = "Keep a recording whatever its age and the room on the disk",
     params(("stream" = String, Path, description = "Stream name"), ("id" = String, Path, description = "Its id")),
-    responses(
-        (status = 200, description = "It is protected", body = Manifest),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is being recorded or finished"),
-    )
+    responses((status = 200, description = "It is protected", body = Manifest))
 )]
 pub(super) async fn protect(
     app: &App,
@@ -126,10 +109,7 @@ pub(super) async fn protect(
     tag = "Control",
     summary = "Let a recording go when its time has come",
     params(("stream" = String, Path, description = "Stream name"), ("id" = String, Path, description = "Its id")),
-    responses(
-        (status = 200, description = "It is no longer protected", body = Manifest),
-        (status = 404, description = "There is none of this id"),
-    )
+    responses((status = 200, description = "It is no longer protected", body = Manifest))
 )]
 #[expect(dead_code, reason = "carries the description of a method that another function answers")]
 pub(super) const fn unprotect() {}

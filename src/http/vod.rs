@@ -19,11 +19,24 @@ use skywave_media::recording::{Clip, ClipError, Index, IndexError, clip, read_in
 use skywave_media::time::UnixTime;
 use std::path::PathBuf;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
+/// What there is of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecordedStream)]
+pub(super) struct VodList {
+    /// Stream name.
+    #[schema(value_type = String)]
+    stream: StreamName,
+    /// By id.
+    recordings: Vec<Entry>,
+}
+
 /// A recording in the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecordingToPlay)]
 struct Entry {
     #[serde(flatten)]
     manifest: Manifest,
@@ -118,7 +131,7 @@ fn list(app: &App, stream: &StreamName, visitor: &Visitor, request: &Request) ->
     let wants_page = request.header("accept").is_some_and(|accept| accept.contains("text/html"));
     let mut reply = match wants_page {
         true => page::page(stream, &entries),
-        false => reply::json(&serde_json::json!({ "stream": stream, "recordings": entries }))?,
+        false => reply::json(&VodList { stream: stream.clone(), recordings: entries })?,
     };
     reply.headers_mut().insert("vary", reply::header_value("accept"));
     Ok(reply)

@@ -61,7 +61,9 @@ async fn a_full_server_says_when_to_come_again() {
     server.offer("/whip/one", &offers::publisher()).await.unwrap().session().unwrap();
     let leaves = server.offer("/whip/two", &offers::publisher()).await.unwrap().session().unwrap();
     let refused = server.offer("/whip/three", &offers::publisher()).await.unwrap();
-    let refused = refused.is(&[503]).unwrap().refused_with_words().unwrap();
+    let refused = refused.is(&[503]).unwrap();
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    assert!(refused.body.contains("2 sessions"), "{}", refused.body);
     let after: u32 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=60).contains(&after), "{after}");
     let exposed = refused.header("access-control-expose-headers").to_ascii_lowercase();
