@@ -3,7 +3,7 @@
 #
 #   benches/hls_beside_nginx.sh [SECONDS a row, 6] [ROUNDS, 3]
 #
-# Takes the release binary (or SKYWAVE_BIN). Publishes a recorded H.264 stream until some segments are there, stops the publisher (the stream
+# Takes the release binary (or SKYWAVE_BIN). Publishes a test pattern in H.264 until some segments are there, stops the publisher (the stream
 # stays for its grace time, and costs nothing), and asks both servers by turns for the same segment, part, initialisation section and playlist.
 # Everything is on loopback and ends by itself. Needs wrk and nginx (Debian: wrk, nginx-light).
 set -euo pipefail
@@ -41,7 +41,7 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 [ -n "$base" ] || { cat "$work/skywave.out" >&2; exit 1; }
-"$binary" bench whip "$base/whip/beside" --codec h264 --bitrate 1.5M --duration 14s >"$work/whip.out" 2>&1 &
+"$binary" publish test "$base/whip/beside" --video h264 --video-bitrate 1500000 --duration 14s >"$work/whip.out" 2>&1 &
 publisher=$!
 pids+=("$publisher")
 wait "$publisher" || { cat "$work/whip.out" >&2; exit 1; }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Deserialize;
 
 use crate::browser::Browser;
 use crate::contract::page;
 use crate::static_server::StaticServer;
+use crate::wait;
 
-/// How long a player may take to begin.
-const PLAYS_LIMIT: Duration = Duration::from_secs(25);
+/// How long the browser's own player may take to begin.
+const NATIVE_LIMIT: Duration = Duration::from_secs(25);
 
 /// What was shown for a while.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,7 +46,7 @@ impl Browser {
     /// When it does not come that far.
     pub async fn watch_low_latency(&self, pages: &StaticServer, playlist: &str, rate: f64) -> Result<()> {
         self.open(&format!("{}?rate={rate}&src={playlist}", pages.hls_page())).await?;
-        self.state(page::PLAYING, PLAYS_LIMIT).await
+        self.state(page::PLAYING, NATIVE_LIMIT).await
     }
 
     /// Watches the bare hls.js page's pictures for `length`.
@@ -63,5 +64,24 @@ impl Browser {
     /// When the page is another one.
     pub async fn latency(&self) -> Result<Latency> {
         self.eval("return bareHls.latency();", vec![]).await
+    }
+
+    /// Gives a playlist to the browser's own player and waits until it plays; false when this browser has none.
+    ///
+    /// # Errors
+    /// When it has one that fails, or does not play in time.
+    pub async fn watch_natively(&self, pages: &StaticServer, playlist: &str) -> Result<bool> {
+        self.open(&format!("{}?src={playlist}", pages.native_page())).await?;
+        wait::until("the browser's own player to play", NATIVE_LIMIT, async || {
+            let body = "return [document.body.dataset.state, document.body.dataset.error ?? ''];";
+            let (state, error): (String, String) = self.eval(body, vec![]).await?;
+            match state.as_str() {
+                "unable" => Ok(Some(Ok(false))),
+                "playing" => Ok(Some(Ok(true))),
+                "failed" => Ok(Some(Err(anyhow::anyhow!("the player failed: {error}")))),
+                other => bail!("it is {other}"),
+            }
+        })
+        .await?
     }
 }

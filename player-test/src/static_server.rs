@@ -13,6 +13,7 @@ const WHIP_PAGE: &str = include_str!("../pages/whip.html");
 const WHEP_PAGE: &str = include_str!("../pages/whep.html");
 const PEER_SCRIPT: &str = include_str!("../pages/peer.js");
 const HLS_PAGE: &str = include_str!("../pages/hls.html");
+const NATIVE_PAGE: &str = include_str!("../pages/native.html");
 const CLOCK_JS: &str = include_str!("../pages/clock.js");
 const EMPTY: &str = "/nothing-to-serve";
 
@@ -52,6 +53,7 @@ impl StaticServer {
                     .or(warp::path!("whep").and(html(WHEP_PAGE)))
                     .or(warp::path!("hls").and(html(HLS_PAGE)))
                     .or(warp::path!("peer.js").and(script(Bytes::from_static(PEER_SCRIPT.as_bytes()))))
+                    .or(warp::path!("native").and(html(NATIVE_PAGE)))
                     .or(warp::path!("clock.js").and(script(Bytes::from_static(CLOCK_JS.as_bytes()))))
                     .or(warp::path!("hls.js").and(script(hls_js))),
             )
@@ -78,6 +80,12 @@ impl StaticServer {
     #[must_use]
     pub fn whep_page(&self) -> String {
         format!("{}/whep", self.base)
+    }
+
+    /// The page with the browser's own HLS player.
+    #[must_use]
+    pub fn native_page(&self) -> String {
+        format!("{}/native", self.base)
     }
 
     /// The bare hls.js page.

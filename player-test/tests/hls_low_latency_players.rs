@@ -103,6 +103,25 @@ async fn from_canvas_to_eye_through_hls_js_takes_about_a_second() -> Result<()> 
     publisher.close().await
 }
 
+/// Chromium's player (156) gives up with "Segment queue never had any data" as long as fewer than three whole segments are listed: the
+/// first six seconds of a broadcast are not for it.
+#[tokio::test]
+async fn chromiums_own_player_plays_once_three_segments_are_there() -> Result<()> {
+    let server = Server::start().await?;
+    let pages = StaticServer::start(None).await?;
+    let mut publisher = Publisher::start(&server.urls.whip("native"), &TestPublish::default())?;
+    server.hls_ready("native", 4, READY).await?;
+    let viewer = Chromium::start("native").await?;
+    ensure!(
+        viewer.watch_natively(&pages, &server.urls.hls("native")).await?,
+        "this Chromium has no HLS player of its own"
+    );
+    player_test::viewing::browser_plays_on(&viewer, 8, Some(30), false).await?;
+    viewer.screenshot("native").await?;
+    viewer.close().await?;
+    publisher.stop().await
+}
+
 /// Old players see an ordinary live playlist at the same URL; each plays through the break.
 #[tokio::test]
 async fn vlc_ffmpeg_and_gstreamer_play_on_when_the_publisher_returns() -> Result<()> {
