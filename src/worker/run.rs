@@ -29,6 +29,10 @@ const HANG_AFTER: Duration = Duration::from_millis(700);
 /// Loading GStreamer's plugins takes a moment, more on a cold disk.
 const START_UP: Duration = Duration::from_secs(8);
 
+/// Decoders and encoders are loaded when the first frame needs them. From a cold disk that can take longer than [`HANG_AFTER`], and a child
+/// that is killed meanwhile begins where it began before.
+const WARM_UP: Duration = Duration::from_secs(3);
+
 /// Log lines longer than this are cut: the child prints what strangers made its decoders say.
 const LOG_LINE_MAX: usize = 500;
 
@@ -139,7 +143,9 @@ async fn read(id: u64, stream: &StreamName, mut socket: OwnedReadHalf, events: &
     let mut reader = MessageReader::<FromWorker>::new();
     let mut frames = FrameReceiver::default();
     let mut chunk = vec![0; 64 * 1024];
-    let mut deadline = Instant::now() + START_UP;
+    let begun = Instant::now();
+    let due = || (Instant::now() + HANG_AFTER).max(begun + WARM_UP);
+    let mut deadline = begun + START_UP;
     loop {
         let size = match tokio::time::timeout_at(deadline, socket.read(&mut chunk)).await {
             Err(_) => return "it hangs".to_owned(),
@@ -153,11 +159,11 @@ async fn read(id: u64, stream: &StreamName, mut socket: OwnedReadHalf, events: &
                 Err(error) => return format!("it talks nonsense: {error}"),
                 Ok(None) => break,
                 Ok(Some(FromWorker::Ready)) => {
-                    deadline = Instant::now() + HANG_AFTER;
+                    deadline = due();
                     continue;
                 }
                 Ok(Some(FromWorker::Heartbeat { counters, .. })) => {
-                    deadline = Instant::now() + HANG_AFTER;
+                    deadline = due();
                     RunEvent::Counters(counters)
                 }
                 Ok(Some(FromWorker::Fault { kind, reason })) => {
