@@ -348,7 +348,8 @@ impl Browser {
     /// When the page has none.
     pub async fn monitor(&self) -> Result<()> {
         let body = "const video = document.querySelector(arguments[0]); window.stallsSeen = 0;
-            video.addEventListener('waiting', () => { window.stallsSeen += 1; }); return true;";
+            if (!video.dataset.monitored) video.addEventListener('waiting', () => { window.stallsSeen += 1; });
+            video.dataset.monitored = 'yes'; return true;";
         self.eval::<bool>(body, vec![page::VIDEO.into()]).await.map(drop)
     }
 

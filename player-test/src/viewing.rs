@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::browser::Browser;
+use crate::process::show;
 use crate::wait;
 
 /// Pictures and buffers of sound that reached the viewer.
@@ -32,6 +33,28 @@ impl Played {
             sounds: if audio { seconds * 20 } else { 0 },
         }
     }
+}
+
+/// How much a player plays before it has found its distance from the live edge.
+const SETTLES_S: f64 = 2.0;
+
+/// Lets the video element of an opened page play its first two seconds. A player that begins a fraction of a second behind the live edge,
+/// with a picture in its buffer and the next on its way, may wait for it on a machine that starts a browser, an encoder and two decoders
+/// at that moment; what counts is what it does from then on. How often it waited is shown.
+///
+/// # Errors
+/// When it does not play.
+pub async fn browser_settles(browser: &Browser) -> Result<()> {
+    browser.monitor().await?;
+    let begin = browser.watching().await?;
+    let now = wait::until("the video to play its first seconds", Duration::from_secs(15), async || {
+        let now = browser.watching().await?;
+        ensure!(now.current_time - begin.current_time >= SETTLES_S, "{begin:?} then {now:?}");
+        Ok(Some(now))
+    })
+    .await?;
+    show(&format!("in its first {SETTLES_S} s the player waited {} times", now.stalls));
+    Ok(())
 }
 
 /// Lets the video element of an opened page play on for `seconds` of media, and checks that it did so in time, without a

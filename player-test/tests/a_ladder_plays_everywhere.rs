@@ -11,7 +11,7 @@ use player_test::process::show;
 use player_test::publisher::Publisher;
 use player_test::server::Server;
 use player_test::static_server::StaticServer;
-use player_test::viewing::{Played, browser_plays_on};
+use player_test::viewing::{Played, browser_plays_on, browser_settles};
 use player_test::{ffmpeg, gstreamer, hls_check, hls_client, vlc, wait};
 use tempfile::TempDir;
 
@@ -122,6 +122,7 @@ async fn hls_js_changes_the_level_without_a_stall() -> Result<()> {
         server.hls_ready("levels", 3, ON_AIR).await?;
         let browser = Chromium::start(&format!("levels-{video}")).await?;
         browser.watch_bare(&pages, &server.urls.hls("levels")).await?;
+        browser_settles(&browser).await?;
         browser_plays_on(&browser, 3, Some(20), true).await?;
         // hls.js sorts levels by their bitrate: 240p is the first.
         for (level, width) in [(0, 426), (1, 640), (0, 426), (1, 640)] {

@@ -8,7 +8,7 @@ use player_test::contract::PublishPage;
 use player_test::process::show;
 use player_test::server::Server;
 use player_test::static_server::StaticServer;
-use player_test::viewing::{Played, browser_plays_on};
+use player_test::viewing::{Played, browser_plays_on, browser_settles};
 use player_test::{ffmpeg, gstreamer, hls_check, hls_client, vlc};
 
 /// Connected, first keyframe, three segments of 2 s: far above what that takes, for a machine busy with encoding.
@@ -89,6 +89,7 @@ async fn reaches_every_player(stream: &str, pages: Pages<'_>, expected: Expected
             Pages::Ours(_) => watcher.watch(&server.urls, stream).await?,
             Pages::Foreign(foreign, _) => watcher.watch_bare(foreign, &url).await?,
         }
+        browser_settles(&watcher).await?;
         browser_plays_on(&watcher, 8, fps.map(|_| 24), expected.audio).await?;
         let watching = watcher.watching().await?;
         assert_eq!(expected.size.unwrap_or((0, 0)), (watching.width, watching.height));

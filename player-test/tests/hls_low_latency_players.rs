@@ -116,6 +116,7 @@ async fn chromiums_own_player_plays_once_three_segments_are_there() -> Result<()
         viewer.watch_natively(&pages, &server.urls.hls("native")).await?,
         "this Chromium has no HLS player of its own"
     );
+    player_test::viewing::browser_settles(&viewer).await?;
     player_test::viewing::browser_plays_on(&viewer, 8, Some(30), false).await?;
     viewer.screenshot("native").await?;
     viewer.close().await?;

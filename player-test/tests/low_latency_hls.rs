@@ -9,7 +9,7 @@ use player_test::hls_client;
 use player_test::publisher::Publisher;
 use player_test::server::Server;
 use player_test::static_server::StaticServer;
-use player_test::viewing::browser_plays_on;
+use player_test::viewing::{browser_plays_on, browser_settles};
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -237,6 +237,7 @@ async fn hls_js_plays_about_a_second_behind() -> Result<()> {
     let browser = Chromium::start("low-latency").await?;
     browser.watch_bare(&pages, &server.urls.hls("edge")).await?;
     // hls.js begins at the part hold back and catches up with what loading took.
+    browser_settles(&browser).await?;
     browser_plays_on(&browser, 10, Some(30), true).await?;
     let mut latencies = Vec::new();
     for _ in 0..40 {
