@@ -209,6 +209,37 @@ fn a_publisher_that_comes_back_goes_on_behind_a_discontinuity() {
     assert!(playlist.contains(begin) && playlist.contains("#EXTINF:1.70000,\nt1-3.m4s\n"), "{playlist}");
 }
 
+/// Sound comes through the worker, passed-through pictures do not: when one publisher takes over from another, sound of the first is
+/// still on its way.
+#[test]
+fn sound_that_was_on_its_way_when_the_timeline_broke_does_not_begin_the_new_one() {
+    let mut bench = Bench::usual();
+    let (h264, aac) = (h264(640, 360), aac());
+    // A segment has just begun, for pictures alone.
+    bench.lanes(&h264, &aac, 0, 3_900);
+    (117..123).for_each(|i| bench.frame("source", video(&h264, i * 3000, i == 120)));
+    bench.packager.handle_discontinuity(bench.now);
+    bench.drain();
+    let on_its_way = (3_900 * 48_i64).div_euclid(1024) + 1..4_100 * 48 / 1024;
+    on_its_way.for_each(|i| bench.frame("audio", audio(&aac, i * 1024)));
+    bench.lanes(&h264, &aac, 4_300, 9_000);
+    let view = bench.view();
+    let ended =
+        view.segments(&name("source")).iter().rfind(|s| s.discontinuity_sequence == 0).unwrap().end_nanos();
+    for rendition in ["source", "audio"] {
+        let segments = view.segments(&name(rendition));
+        let behind = segments.iter().find(|s| s.discontinuity).unwrap();
+        assert!(
+            behind.start_nanos() >= ended,
+            "{rendition} begins anew at {}, {ended} was shown",
+            behind.start_nanos()
+        );
+        assert!(segments.iter().all(|s| s.discontinuity_sequence == u64::from(s.msn >= behind.msn)));
+    }
+    let first = |r: &str| view.segments(&name(r)).iter().find(|s| s.discontinuity).unwrap().msn;
+    assert_eq!(first("source"), first("audio"));
+}
+
 #[test]
 fn keyframes_near_the_grid_cut_and_the_sound_follows() {
     let mut bench = Bench::usual();
