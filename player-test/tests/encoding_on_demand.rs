@@ -7,7 +7,8 @@ use player_test::contract::{Settings, StreamInfo, TestPlay, TestPublish, key};
 use player_test::publisher::Publisher;
 use player_test::server::Server;
 use player_test::viewer::Viewer;
-use player_test::{ffmpeg, hls_client};
+use player_test::{ffmpeg, hls_client, wait};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 const ON_AIR: Duration = Duration::from_secs(20);
@@ -50,6 +51,36 @@ async fn the_first_request_for_the_playlist_wakes_the_stream_and_is_answered_wit
         publisher.stop().await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_recording_wakes_it_and_its_end_lets_it_sleep() -> Result<()> {
+    let folder = TempDir::new()?;
+    let settings = Settings { recordings: Some(folder.path().to_owned()), ..Settings::default() };
+    let mut keys = key::on_demand(1000);
+    keys.push("recording.enabled=false".to_owned());
+    let server = Server::start_set(&settings, &keys).await?;
+    let mut publisher = Publisher::start(&server.urls.whip("tape"), &TestPublish::default())?;
+    server.stream_is("tape", "on air", ON_AIR, |info| info.state == "live").await?;
+    asleep(&server, "tape").await?;
+    let switch = format!("{}/recording", server.urls.stream("tape"));
+    ensure!(server.http.post(&switch).send().await?.status() == 202);
+    let kept = wait::until("two seconds to be recorded", ON_AIR, async || {
+        let all = server.recordings().await?;
+        Ok(all.into_iter().find(|one| one.duration_ms >= 2000))
+    })
+    .await?;
+    ensure!(kept.state == "recording", "{kept:?}");
+    ensure!(server.http.delete(&switch).send().await?.status() == 202);
+    asleep(&server, "tape").await?;
+    let ready = wait::until("it to be finished", ON_AIR, async || {
+        let all = server.recordings().await?;
+        Ok(all.into_iter().find(|one| one.state == "ready"))
+    })
+    .await?;
+    let decoded = ffmpeg::decode(&server.urls.recorded_file("tape", &ready.id), 20).await?;
+    ensure!(decoded.pictures > 45, "{decoded:?}");
+    publisher.stop().await
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn every_clause_holds() {
             "RFC 9725 4.7.1: preflights need none" => preflight_is_open,
             "RFC 9725 4.6: only who may come in is told TURN credentials" => ice_servers_are_guarded,
             "a session is its owner's, not everybody's who has some key" => another_key,
-            "keys to watch do not publish, and WHEP and HLS ask for theirs" => viewing,
+            "keys to watch do not publish, and WHEP, HLS and recordings ask for theirs" => viewing,
             "a stream with an open rule asks nobody" => open_stream,
             "a stream without a rule is closed" => unruled_stream,
             "the API asks for its own keys" => api_keys,
@@ -198,7 +198,13 @@ async fn session_needs_the_key(server: &Server) -> Result<()> {
 }
 
 async fn preflight_is_open(server: &Server) -> Result<()> {
-    for url in ["/whip/guarded", "/whip/guarded/x", "/whep/guarded", "/hls/guarded/index.m3u8"] {
+    for url in [
+        "/whip/guarded",
+        "/whip/guarded/x",
+        "/whep/guarded",
+        "/hls/guarded/index.m3u8",
+        "/vod/guarded/t1.mp4",
+    ] {
         let request = server.request("OPTIONS", url).header("access-control-request-method", "GET");
         Answer::of(request).await?.is(&[200, 204])?;
     }
@@ -233,6 +239,21 @@ async fn viewing(server: &Server) -> Result<()> {
     server.ask("GET", hls).await?.is(&[401])?;
     with(server, "GET", hls, VIEW.0).await?.is(&[404])?;
     server.ask("GET", &format!("{hls}?token={}", VIEW.0)).await?.is(&[404])?;
+    // Recordings are watched by the same key.
+    for vod in
+        ["/vod/guarded/", "/vod/guarded/t1.mp4", "/vod/guarded/t1/index.m3u8", "/vod/guarded/t1/media.m3u8"]
+    {
+        let there = if vod.ends_with('/') { 200 } else { 404 };
+        server.ask("GET", vod).await?.is(&[401]).context(vod)?;
+        with(server, "GET", vod, PUBLISH.0).await?.is(&[401]).context(vod)?;
+        let seen = with(server, "GET", vod, VIEW.0).await?.is(&[there]).context(vod)?;
+        ensure!(
+            there == 404 || seen.header("cache-control").contains("private"),
+            "{vod}: {:?}",
+            seen.headers
+        );
+        server.ask("GET", &format!("{vod}?token={}", VIEW.0)).await?.is(&[there]).context(vod)?;
+    }
     Ok(())
 }
 

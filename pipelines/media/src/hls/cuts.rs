@@ -4,6 +4,9 @@ use super::HlsConfig;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Sound this long before the end of a broken timeline, in nanoseconds, is what was on its way when it broke.
+const ON_THE_WAY: i64 = 1_000_000_000;
+
 /// The border before one segment, in every rendition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -27,13 +30,15 @@ pub(super) struct Cuts {
     list: VecDeque<Cut>,
     /// The next cut is an origin: nothing is declared yet, or the timeline was broken.
     broken: bool,
+    /// Where the timeline ended when it was broken last.
+    ended_at: i64,
 }
 
 impl Cuts {
     pub(super) fn new(config: &HlsConfig) -> Self {
         let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
         let (segment, tolerance) = (nanos(config.segment), nanos(config.keyframe_earliness()));
-        Self { segment, tolerance, list: VecDeque::new(), broken: true }
+        Self { segment, tolerance, list: VecDeque::new(), broken: true, ended_at: i64::MIN }
     }
 
     pub(super) fn newest(&self) -> Option<&Cut> {
@@ -55,9 +60,16 @@ impl Cuts {
         self.broken
     }
 
-    /// The timeline ends here; what comes next is a discontinuity.
-    pub(super) fn break_timeline(&mut self) {
+    /// The timeline ends here, in nanoseconds; what comes next is a discontinuity.
+    pub(super) fn break_timeline(&mut self, end: u64) {
         self.broken = true;
+        self.ended_at = self.ended_at.max(i64::try_from(end).unwrap_or(i64::MAX));
+    }
+
+    /// Sound at this time belongs before the break: it would begin the new timeline within the old one, with a discontinuity sequence
+    /// number that other renditions do not have there. What is much older does begin a timeline of its own.
+    pub(super) fn is_left_over(&self, at: i64) -> bool {
+        self.broken && at < self.ended_at && at >= self.ended_at.saturating_sub(ON_THE_WAY)
     }
 
     /// Every rendition's next segment begins at this time. Returns its media sequence number.

@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// Most renditions of one stream.
 const MAX_RENDITIONS: usize = 16;
-/// Sound this long before the end of a broken timeline is what was on its way when it broke.
-const ON_THE_WAY: Duration = Duration::from_secs(1);
 /// A rendition more than this many segments behind the first is taken along by gaps.
 const MAX_LAG_SEGMENTS: u64 = 2;
 
@@ -189,8 +187,6 @@ pub struct Packager {
     headers: Vec<Option<Arc<Header>>>,
     waiting: Interleave<Arc<Header>>,
     cuts: Cuts,
-    /// Where the timeline ended when it was broken last, in nanoseconds.
-    broken_at: Option<u64>,
     window: Window,
     events: VecDeque<HlsEvent>,
     ended: bool,
@@ -224,7 +220,6 @@ impl Packager {
         Self {
             waiting: Interleave::new(&config),
             cuts: Cuts::new(&config),
-            broken_at: None,
             window: Window::new(&config),
             config,
             take,
@@ -493,8 +488,7 @@ impl Packager {
             fill_gaps(lane, &self.cuts, newest + 1, end, &mut self.events);
             lane.forget_timeline();
         }
-        self.broken_at = self.broken_at.max(Some(end));
-        self.cuts.break_timeline();
+        self.cuts.break_timeline(end);
     }
 
     fn process(&mut self, index: usize, frame: &Frame, header: &Arc<Header>) {
@@ -506,7 +500,7 @@ impl Packager {
             lane.counters.dropped_without_keyframe += 1;
             return;
         }
-        if lane.kind == TrackKind::Audio && self.cuts.is_broken() && was_on_the_way(self.broken_at, at) {
+        if lane.kind == TrackKind::Audio && self.cuts.is_left_over(at) {
             lane.counters.dropped_late += 1;
             return;
         }
@@ -715,14 +709,6 @@ impl Packager {
             self.events.push_back(HlsEvent::Ready);
         }
     }
-}
-
-/// Whether sound at this time belongs before the break: it would begin the new timeline within the old one, with a number that other
-/// renditions do not have there.
-fn was_on_the_way(broken_at: Option<u64>, at: i64) -> bool {
-    let on_the_way = u64::try_from(ON_THE_WAY.as_nanos()).unwrap_or(u64::MAX);
-    let at = u64::try_from(at).unwrap_or(0);
-    broken_at.is_some_and(|end| at < end && end - at <= on_the_way)
 }
 
 /// What players see of a lane. The list of segments is made anew only when it has changed.
