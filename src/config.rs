@@ -154,6 +154,8 @@ pub(crate) struct Hls {
     pub(crate) thumbnail_ms: u64,
     /// The shorter side of a thumbnail, in pixels.
     pub(crate) thumbnail_height: u32,
+    /// Name sound alone as a variant of streams with pictures, for the narrowest ways.
+    pub(crate) audio_only: bool,
 }
 
 /// `[log]`: what is logged, and how.
@@ -239,6 +241,7 @@ impl Default for Hls {
             window_max_bytes: 256 << 20,
             thumbnail_ms: 5_000,
             thumbnail_height: 180,
+            audio_only: false,
         }
     }
 }

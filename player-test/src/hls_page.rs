@@ -1,4 +1,4 @@
-//! A browser as an HLS player: the bare hls.js page in low-latency mode, and the browser's own player.
+//! A browser as an HLS player: how far behind its pictures are, and the browser's own player.
 
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use crate::browser::Browser;
 use crate::contract::page;
 use crate::static_server::StaticServer;
 use crate::wait;
+
+/// Reads the clock in the test picture, in any page.
+const CLOCK_JS: &str = include_str!("../pages/clock.js");
 
 /// How long the browser's own player may take to begin.
 const NATIVE_LIMIT: Duration = Duration::from_secs(25);
@@ -40,30 +43,26 @@ pub struct Latency {
 }
 
 impl Browser {
-    /// Opens the bare hls.js page on a playlist, catching up at `rate` where it is behind, and waits until it plays.
+    /// Watches the pictures of the page's video element for `length`, and reads the clock in them.
     ///
     /// # Errors
-    /// When it does not come that far.
-    pub async fn watch_low_latency(&self, pages: &StaticServer, playlist: &str, rate: f64) -> Result<()> {
-        self.open(&format!("{}?rate={rate}&src={playlist}", pages.hls_page())).await?;
-        self.state(page::PLAYING, NATIVE_LIMIT).await
-    }
-
-    /// Watches the bare hls.js page's pictures for `length`.
-    ///
-    /// # Errors
-    /// When the page is another one.
+    /// When there is no video element.
     pub async fn shown_for(&self, length: Duration) -> Result<Shown> {
         let length_ms = u64::try_from(length.as_millis())?;
-        self.eval_async("return bareHls.watch(arguments[0]);", vec![length_ms.into()]).await
+        let body = format!(
+            "{CLOCK_JS}; return watchPictures(document.querySelector(arguments[0]), arguments[1]);"
+        );
+        self.eval_async(&body, vec![page::VIDEO.into(), length_ms.into()]).await
     }
 
-    /// What hls.js tells of its latency.
+    /// What hls.js on the watch page tells of its latency.
     ///
     /// # Errors
-    /// When the page is another one.
+    /// When the page is another one, or does not play by hls.js.
     pub async fn latency(&self) -> Result<Latency> {
-        self.eval("return bareHls.latency();", vec![]).await
+        let body = "const hls = skywave.hls; return { latencyS: hls.latency, targetS: hls.targetLatency,
+            lowLatency: hls.lowLatencyMode, partTargetS: hls.latestLevelDetails?.partTarget ?? 0 };";
+        self.eval(body, vec![]).await
     }
 
     /// Gives a playlist to the browser's own player and waits until it plays; false when this browser has none.

@@ -327,6 +327,7 @@ pub(crate) fn hls_config(config: &config::Hls) -> HlsConfig {
         max_stored_bytes: config.dvr_max_bytes,
         max_bytes: config.window_max_bytes,
         announce_patience: LANE_PATIENCE,
+        audio_only: config.audio_only,
         ..HlsConfig::default()
     };
     wished.sane()

@@ -64,6 +64,13 @@ impl Ladder {
         &self.wanted[..self.wanted.len() - self.made().len()]
     }
 
+    /// The renditions that nothing comes of now.
+    fn unmade(&self, plan: Option<VideoPlan>) -> Vec<RenditionName> {
+        let comes = |id| self.makes(id) || id == SOURCE && plan == Some(VideoPlan::Passthrough);
+        let ids = (0..).map(OutputId).zip(&self.names);
+        ids.filter(|(id, _)| !comes(*id)).map(|(_, name)| name.clone()).collect()
+    }
+
     /// Whether this rendition is encoded.
     pub(super) fn makes(&self, id: OutputId) -> bool {
         self.made().iter().any(|made| made.id == id)
@@ -136,9 +143,15 @@ impl Stream {
             Verdict { allowed: wanted.len(), reason: Some(Reason::Fits) }
         };
         self.ladder.verdict = verdict;
-        if verdict == before {
-            return false;
+        if verdict != before {
+            self.tell_ladder(now);
         }
+        self.pause_unmade(now);
+        verdict != before
+    }
+
+    /// Logs what is encoded now, and what is not.
+    fn tell_ladder(&self, now: Mono) {
         let names = |made: &[Made]| {
             let names = made.iter().filter_map(|made| self.ladder.name(made.id));
             names.map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -147,18 +160,22 @@ impl Stream {
         if cut.is_empty() {
             tracing::info!(stream = %self.name, made, "every rendition is encoded");
         } else {
-            let (busy, cores) = machine.cores(now);
+            let (busy, cores) = self.registry.machine().cores(now);
             tracing::warn!(
-                stream = %self.name, made, cut, reason = ?verdict.reason, busy_cores = busy, cores,
+                stream = %self.name, made, cut, reason = ?self.ladder.reason(), busy_cores = busy, cores,
                 "the ladder is cut: the machine has no room for more"
             );
         }
-        let gone: Vec<_> =
-            self.ladder.cut().iter().filter_map(|made| self.ladder.name(made.id)).cloned().collect();
-        for name in gone {
+    }
+
+    /// Rungs that are not encoded, for want of room or because the picture is too small for them, hold nobody up.
+    fn pause_unmade(&mut self, now: Mono) {
+        if self.idle || self.plan.is_none() {
+            return;
+        }
+        for name in self.ladder.unmade(self.plan) {
             self.hls.pause(&name, now);
         }
-        true
     }
 }
 
@@ -198,5 +215,23 @@ mod tests {
         assert_eq!(names(&ladder, ladder.made()), ["480p", "240p"]);
         assert_eq!(names(&ladder, ladder.cut()), ["source"]);
         assert!(!ladder.makes(SOURCE));
+    }
+
+    #[test]
+    fn what_is_cut_and_what_the_picture_is_too_small_for_is_not_waited_for() {
+        let mut config = Config::default();
+        let mut ladder = ladder(&mut config);
+        let unmade = |ladder: &Ladder, plan| {
+            ladder.unmade(Some(plan)).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let small = VideoPlan::Transcode { width: 640, height: 360 };
+        ladder.wanted = ladder.all_of(small, None, &config);
+        ladder.verdict = Verdict { allowed: 2, reason: Some(Reason::Fits) };
+        assert_eq!(unmade(&ladder, small), ["720p", "480p"]);
+        ladder.verdict = Verdict { allowed: 1, reason: Some(Reason::MachineFull) };
+        assert_eq!(unmade(&ladder, small), ["source", "720p", "480p"]);
+        ladder.wanted = ladder.all_of(VideoPlan::Passthrough, Some((640, 360)), &config);
+        ladder.verdict = Verdict { allowed: 1, reason: Some(Reason::Fits) };
+        assert_eq!(unmade(&ladder, VideoPlan::Passthrough), ["720p", "480p"]);
     }
 }

@@ -218,11 +218,13 @@ impl OutputPlanner {
 
     /// The first keyframe fits: begin to pass through.
     fn pass_through(&mut self, frame: &Frame, now: Mono) {
+        // A little before the grid counts as on it, here as later.
+        let begins = frame.pts + MediaTime::from_nanos(nanos(self.config.keyframe_earliness));
         self.state = State::Passthrough(Passthrough {
             format: Arc::clone(&frame.format),
             last_frame: now,
             last_pts: frame.pts,
-            grid_ns: next_grid(frame.pts, self.config.segment),
+            grid_ns: next_grid(begins, self.config.segment),
             size_changes: VecDeque::new(),
             overdue: false,
             leaving: None,

@@ -90,6 +90,43 @@ fn the_multivariant_playlist_names_what_there_is() {
 }
 
 #[test]
+fn sound_alone_is_a_variant_where_it_is_wanted_behind_those_with_pictures() {
+    let mut bench = Bench::new(HlsConfig { audio_only: true, ..HlsConfig::default() });
+    bench.add("source", TrackKind::Video);
+    bench.add("audio", TrackKind::Audio);
+    bench.steady(0, 5);
+    let playlist = text(&bench.view(), "index.m3u8");
+    let variants: Vec<&str> =
+        playlist.lines().filter(|l| l.starts_with("#EXT-X-STREAM-INF") || !l.starts_with('#')).collect();
+    assert_eq!((variants[1], variants[3], variants.len()), ("source/index.m3u8", "audio/index.m3u8", 4));
+    assert!(variants[2].ends_with(",CODECS=\"mp4a.40.2\""), "{}", variants[2]);
+    let bandwidth = |line: &str| -> u64 {
+        line.split("BANDWIDTH=").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap()
+    };
+    assert!(bandwidth(variants[2]) < bandwidth(variants[0]));
+    m3u8_rs::parse_master_playlist_res(playlist.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_rendition_that_does_not_come_back_behind_a_break_has_gaps_as_long_as_what_the_others_have() {
+    let mut bench = Bench::usual();
+    bench.steady(0, 5);
+    bench.packager.handle_discontinuity(bench.now);
+    bench.drain();
+    let h264 = h264(640, 360);
+    for i in 150..600 {
+        bench.frame("source", video(&h264, i * 3000, i % 60 == 30));
+    }
+    let gaps: Vec<_> = bench.segments("audio").iter().filter(|s| s.3).map(|s| (s.0, s.1)).collect();
+    assert!(gaps.len() >= 3, "{gaps:?}");
+    let pictures = bench.segments("source");
+    for (msn, millis) in gaps {
+        let shown = pictures.iter().find(|s| s.0 == msn).map(|s| s.1);
+        assert_eq!(Some(millis), shown, "segment {msn}");
+    }
+}
+
+#[test]
 fn sound_alone_is_a_stream() {
     let mut bench = Bench::new(HlsConfig::default());
     bench.add("audio", TrackKind::Audio);

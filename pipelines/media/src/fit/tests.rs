@@ -103,6 +103,18 @@ fn keyframes_are_asked_for_where_they_may_end_a_segment_and_not_before() {
 }
 
 #[test]
+fn a_publisher_that_begins_just_before_the_grid_has_a_whole_segment_of_time() {
+    let mut planner = planner();
+    let format = h264(BASELINE_SPS);
+    assert_eq!(play(&mut planner, &format, 1_900, 1_933, 0), Some(VideoPlan::Passthrough));
+    for millis in (1_933..3_860).step_by(33) {
+        planner.handle_frame(&frame(&format, millis, false, P_SLICE), at(millis));
+        assert!(!planner.poll_keyframe_wanted(at(millis)), "at {millis} ms");
+        assert_eq!(planner.poll_plan(), None);
+    }
+}
+
+#[test]
 fn a_publisher_that_does_not_answer_with_keyframes_is_encoded() {
     let mut planner = planner();
     let format = h264(BASELINE_SPS);

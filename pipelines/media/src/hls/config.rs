@@ -28,6 +28,8 @@ pub struct HlsConfig {
     pub sound_patience: Duration,
     /// How long a rendition whose frames stopped holds the others back.
     pub stall_patience: Duration,
+    /// The multivariant playlist names sound alone as a variant also where there are pictures.
+    pub audio_only: bool,
 }
 
 impl Default for HlsConfig {
@@ -43,6 +45,7 @@ impl Default for HlsConfig {
             announce_patience: Duration::from_secs(5),
             sound_patience: Duration::from_millis(600),
             stall_patience: Duration::from_secs(1),
+            audio_only: false,
         }
     }
 }

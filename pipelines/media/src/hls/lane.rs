@@ -457,7 +457,9 @@ impl Lane {
 
     /// Lists a segment that is missing here, from the end of the last one until `until`.
     pub(super) fn push_gap(&mut self, cut: &Cut, until: u64, events: &mut VecDeque<HlsEvent>) {
-        let start = self.end.unwrap_or(until);
+        // Behind a break nothing says where the lane ended: it begins where all do.
+        let begins = || nanos_to_ticks(u64::try_from(cut.at).unwrap_or(0), self.timescale());
+        let start = self.end.unwrap_or_else(begins);
         let end = until.clamp(start, start.saturating_add(self.longest_ticks()));
         self.end = Some(end);
         self.counters.gaps += 1;

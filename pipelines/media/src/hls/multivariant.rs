@@ -16,8 +16,8 @@ const AUDIO_GROUP: &str = "audio";
 /// each video rendition, all with the same group of audio renditions, and the playlists of their keyframes; without video, a
 /// variant for each audio rendition. `None` when there is nothing to play.
 ///
-/// `from_start` adds `EXT-X-START` (section 4.4.2.2) at the beginning.
-pub(super) fn render(lanes: &[&Lane], from_start: bool) -> Option<String> {
+/// `audio_only` adds the variants of sound alone also where there is video, behind the others: players begin with the first. `from_start` adds `EXT-X-START` (section 4.4.2.2) at the beginning.
+pub(super) fn render(lanes: &[&Lane], from_start: bool, audio_only: bool) -> Option<String> {
     let lanes: Vec<&Lane> = lanes.iter().copied().filter(|lane| lane.header.is_some()).collect();
     let of = |kind| lanes.iter().copied().filter(move |lane| lane.kind == kind);
     let audios: Vec<&Lane> = of(TrackKind::Audio).collect();
@@ -27,6 +27,9 @@ pub(super) fn render(lanes: &[&Lane], from_start: bool) -> Option<String> {
         variants = audios.iter().filter_map(|audio| variant(audio, &[])).collect();
     } else {
         alternatives = audios.iter().enumerate().filter_map(|(i, audio)| alternative(i, audio)).collect();
+        if audio_only {
+            variants.extend(audios.iter().filter_map(|audio| variant(audio, &[])));
+        }
     }
     if variants.is_empty() {
         return None;

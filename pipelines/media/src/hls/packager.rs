@@ -695,9 +695,9 @@ impl Packager {
         let playable: Vec<&Lane> =
             self.lanes.iter().filter(|lane| lane.is_playable() && !lane.paused).collect();
         if let Some(text) =
-            multivariant::render(&playable, false).filter(|text| *text != self.multivariant_text)
+            multivariant::render(&playable, false, self.config.audio_only).filter(|text| *text != self.multivariant_text)
         {
-            let event = multivariant::render(&playable, true).unwrap_or_default();
+            let event = multivariant::render(&playable, true, self.config.audio_only).unwrap_or_default();
             self.multivariant_text.clone_from(&text);
             let made =
                 |kind, text| multivariant_resource(&self.take, self.revision, kind, &self.config, text);

@@ -1,6 +1,7 @@
 /** HLS through Media Source Extensions, by hls.js. */
 
 import Hls, { type ErrorData, type HlsConfig } from 'hls.js';
+import { Pace } from '../pure/pace.ts';
 import type { PathEnd, PathEvents, PathStats, PlaybackPath } from './path.ts';
 
 /** hls.js has retried by itself before an error is fatal; this many more rounds on top. */
@@ -13,8 +14,10 @@ const CONFIG: Partial<HlsConfig> = {
   liveDurationInfinity: true,
   // Segments are fMP4 and need no transmuxing, so a worker would only add copies.
   enableWorker: false,
-  // Catch up by playing 5 % faster, which nobody hears.
-  maxLiveSyncPlaybackRate: 1.05,
+  // `Pace` catches up instead.
+  maxLiveSyncPlaybackRate: 1,
+  // A stall makes it aim for this much more delay, in seconds: a part, not the whole second of the default.
+  liveSyncOnStallIncrease: 0.2,
   backBufferLength: 60,
 };
 
@@ -28,6 +31,8 @@ export class HlsjsPath implements PlaybackPath {
   #hls: Hls | null = null;
   #video: HTMLVideoElement | null = null;
   #events: PathEvents | null = null;
+  readonly #pace = new Pace();
+  readonly #keepPace = (): void => this.#step();
   #networkRestarts = 0;
   #lastMediaErrorMs = Number.NEGATIVE_INFINITY;
 
@@ -51,12 +56,15 @@ export class HlsjsPath implements PlaybackPath {
     });
     hls.loadSource(this.#url);
     hls.attachMedia(video);
+    video.addEventListener('timeupdate', this.#keepPace);
   }
 
   stop(_leaving: boolean): void {
     this.#events = null;
     this.#hls?.destroy();
     this.#hls = null;
+    this.#video?.removeEventListener('timeupdate', this.#keepPace);
+    if (this.#video !== null) this.#video.playbackRate = 1;
   }
 
   latencySeconds(): number | null {
@@ -83,6 +91,19 @@ export class HlsjsPath implements PlaybackPath {
       receive: null,
       viewers: null,
     };
+  }
+
+  #step(): void {
+    const hls = this.#hls;
+    const video = this.#video;
+    const details = hls?.latestLevelDetails;
+    if (hls === null || video === null || !details?.live || !details.partTarget || !hls.latency) return;
+    const { buffered, currentTime } = video;
+    const ahead = buffered.length > 0 ? buffered.end(buffered.length - 1) - currentTime : 0;
+    const place = { behind: hls.latency, target: hls.targetLatency ?? 0, ahead };
+    const step = this.#pace.next(place, performance.now());
+    if (step === 'jump') this.seekToLive();
+    else if (video.playbackRate !== step.rate) video.playbackRate = step.rate;
   }
 
   #end(end: PathEnd, reason: string): void {
