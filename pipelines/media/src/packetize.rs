@@ -123,7 +123,7 @@ impl Packetizer {
 }
 
 /// The frame's PTS on its RTP clock, modulo 2^32; each sender adds a random offset of its own (RFC 3550 section 5.1). The clock
-/// is the codec's ([`Codec::rtp_clock_rate`]), but of AAC it is the format's sample rate (RFC 3640 section 4.1).
+/// is the codec's ([`Codec::rtp_clock_rate`]), but of AAC it is the format's sample rate (RFC 3640).
 pub fn rtp_timestamp(frame: &Frame) -> u32 {
     let rate = match &*frame.format {
         Format::Audio(format) if format.codec == Codec::Aac && format.sample_rate > 0 => format.sample_rate,
