@@ -1,7 +1,8 @@
 //! Coded frames in, RTP payloads out: one [`Packetizer`] for one codec of one track. The way back is `depacketize`.
 //!
 //! What belongs here: payload formats. What does not: sequence numbers, SSRC and protection, which each receiver has its own of.
-//! What a publisher sends goes to viewers in the publisher's own packets; this is for frames that have none, or lost them.
+//! What a publisher sends goes to viewers in the publisher's own packets. This is for frames that have none: the worker's, and
+//! those that come or leave another way than over WebRTC.
 
 mod aac;
 mod av1;

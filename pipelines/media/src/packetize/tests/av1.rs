@@ -48,7 +48,7 @@ fn a_small_keyframe_is_one_packet_of_a_new_sequence() {
     let expected = [&[0x28, sequence.len() as u8][..], &sequence, &bare(&key)].concat();
     assert_eq!(payloads, [Bytes::from(expected)]);
     let inter = obu(&[FRAME], false, 100);
-    let payloads = packetizer.packetize(&frame(false, &[inter.clone()], 1)).unwrap();
+    let payloads = packetizer.packetize(&frame(false, std::slice::from_ref(&inter), 1)).unwrap();
     assert_eq!(payloads, [Bytes::from([&[0x10][..], &bare(&inter)].concat())]);
     assert_eq!(packetizer.packetize(&frame(true, &[delimiter], 2)), Ok(vec![]));
     // The last OBU of a unit may be without a size.
@@ -61,7 +61,7 @@ fn a_keyframe_without_a_sequence_header_gets_that_of_the_format() {
     let mut packetizer = Packetizer::new(Codec::Av1, 1_200).unwrap();
     let key = obu(&[FRAME], true, 100);
     let with = packetizer.packetize(&frame(true, &[SEQUENCE.to_vec(), key.clone()], 0)).unwrap();
-    let mut without = frame(true, &[key.clone()], 0);
+    let mut without = frame(true, std::slice::from_ref(&key), 0);
     assert_eq!(packetizer.packetize(&without).unwrap(), with);
     let read = read_back(&with, &mut Depacketizer::new(Codec::Av1, 1 << 22).unwrap(), 0);
     let [Depacketized::Frame(coded)] = &read[..] else { panic!("{read:?}") };
