@@ -22,6 +22,7 @@ pub mod hls;
 pub mod ingest;
 pub mod ladder;
 pub mod name;
+mod obu;
 pub mod packet;
 pub mod packetize;
 pub mod recording;

@@ -58,6 +58,12 @@ fn frames_of_real_senders_survive_packetizing() {
         ("gst-h264", Codec::H264),
         ("gst-h264-bframes", Codec::H264),
         ("chromium-h264", Codec::H264),
+        ("gst-vp8", Codec::Vp8),
+        ("chromium-vp8", Codec::Vp8),
+        ("firefox-vp8", Codec::Vp8),
+        ("gst-vp9", Codec::Vp9),
+        ("chromium-vp9", Codec::Vp9),
+        ("chromium-av1", Codec::Av1),
         ("gst-opus", Codec::Opus),
         ("chromium-h264", Codec::Opus),
     ];

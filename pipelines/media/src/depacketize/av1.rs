@@ -7,17 +7,8 @@
 use super::{Assemble, Finished, PayloadError, Picture};
 use crate::bits::BitReader;
 use crate::codec::{Codec, VideoFormat};
+use crate::obu::{Obu, ObuError, obu_type, put_leb128, read_leb128};
 use bytes::{BufMut, Bytes, BytesMut};
-
-/// OBU types (bitstream specification section 6.2.2).
-mod obu_type {
-    pub(super) const SEQUENCE_HEADER: u8 = 1;
-    pub(super) const TEMPORAL_DELIMITER: u8 = 2;
-    pub(super) const FRAME_HEADER: u8 = 3;
-    pub(super) const FRAME: u8 = 6;
-    pub(super) const TILE_LIST: u8 = 8;
-    pub(super) const PADDING: u8 = 15;
-}
 
 /// Collects the OBUs of one temporal unit.
 #[derive(Debug, Default)]
@@ -108,23 +99,14 @@ impl Assemble for Av1Assembler {
 impl Av1Assembler {
     /// One whole OBU, with or without its size field.
     fn push_obu(&mut self, obu: &[u8]) -> Result<(), PayloadError> {
-        let truncated = PayloadError::Truncated("AV1 OBU");
-        let (&header, mut body) = obu.split_first().ok_or(truncated)?;
-        if header & 0x80 != 0 {
-            return Err(PayloadError::Invalid("AV1 OBU with the forbidden bit"));
-        }
-        let kind = header >> 3 & 0x0f;
-        let mut extension = None;
-        if header & 0x04 != 0 {
-            let (&byte, rest) = body.split_first().ok_or(truncated)?;
-            (extension, body) = (Some(byte), rest);
-        }
-        if header & 0x02 != 0 {
-            // Section 4.3 asks senders to leave the size out; some leave it in.
-            let (size, rest) = read_leb128(body).ok_or(truncated)?;
-            body = rest.get(..size).ok_or(truncated)?;
-        }
-        match kind {
+        // Section 4.3 asks senders to leave the size out; some leave it in.
+        let obu = Obu::read(obu).map_err(|error| match error {
+            ObuError::Truncated => PayloadError::Truncated("AV1 OBU"),
+            ObuError::Forbidden => PayloadError::Invalid("AV1 OBU with the forbidden bit"),
+        });
+        let (obu, _) = obu?;
+        let Obu { header, extension, body } = obu;
+        match obu.kind() {
             obu_type::TEMPORAL_DELIMITER | obu_type::TILE_LIST | obu_type::PADDING => return Ok(()),
             obu_type::FRAME | obu_type::FRAME_HEADER if self.first_frame_is_key.is_none() => {
                 let still =
@@ -141,33 +123,12 @@ impl Av1Assembler {
         }
         put_leb128(&mut self.data, body.len());
         self.data.put_slice(body);
-        if kind == obu_type::SEQUENCE_HEADER {
+        if obu.kind() == obu_type::SEQUENCE_HEADER {
             let parsed = SequenceHeader::parse(body).ok_or(PayloadError::Invalid("AV1 sequence header"))?;
             self.sequence = Some((Bytes::copy_from_slice(&self.data[start..]), parsed));
         }
         Ok(())
     }
-}
-
-/// A `leb128()` number (bitstream specification section 4.10.5) and what follows it.
-fn read_leb128(data: &[u8]) -> Option<(usize, &[u8])> {
-    let mut value = 0u64;
-    for (index, byte) in data.iter().take(8).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            let value = u32::try_from(value).ok()?;
-            return Some((value as usize, &data[index + 1..]));
-        }
-    }
-    None
-}
-
-fn put_leb128(out: &mut BytesMut, mut value: usize) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
 }
 
 /// What the sequence header says (bitstream specification section 5.5).

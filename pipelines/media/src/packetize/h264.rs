@@ -4,6 +4,7 @@
 //! does not outlast one group of pictures. Delimiters, SEI and filler are left out: no decoder of a live picture needs them.
 
 use super::PacketizeError;
+use super::parts::even_parts;
 use crate::codec::Format;
 use crate::frame::Frame;
 use crate::h264::{AvcConfig, H264Error, avcc_nals, nal_type, nal_unit_type};
@@ -50,7 +51,7 @@ impl H264Lane {
         let known = match (known, &**format) {
             (Some(known), _) => known,
             (None, Format::Video(video)) => (Arc::clone(format), AvcConfig::parse(&video.config)?),
-            (None, Format::Audio(_)) => return Err(PacketizeError::Unsupported(format.codec())),
+            (None, Format::Audio(_)) => return Err(PacketizeError::WrongKind(format.codec())),
         };
         Ok(&self.known.insert(known).1)
     }
@@ -97,18 +98,13 @@ fn aggregate(nals: &[Bytes]) -> Bytes {
 /// FU-As of about equal size (section 5.8): one GSO run sends them all.
 fn fragment(nal: &Bytes, max_payload: usize, payloads: &mut Vec<Bytes>) {
     let (header, body) = (nal[0], &nal[1..]);
-    let count = body.len().div_ceil(max_payload - 2);
-    let (size, larger) = (body.len() / count, body.len() % count);
-    let mut rest = body;
-    for index in 0..count {
-        let (part, tail) = rest.split_at(size + usize::from(index < larger));
-        rest = tail;
-        let mut payload = BytesMut::with_capacity(2 + part.len());
+    for part in even_parts(body, 0, max_payload - 2) {
+        let mut payload = BytesMut::with_capacity(2 + part.data.len());
         payload.put_u8(header & 0xe0 | FU_A);
-        let start = if index == 0 { 0x80 } else { 0 };
-        let end = if index + 1 == count { 0x40 } else { 0 };
+        let start = if part.first { 0x80 } else { 0 };
+        let end = if part.last { 0x40 } else { 0 };
         payload.put_u8(start | end | header & 0x1f);
-        payload.put_slice(part);
+        payload.put_slice(part.data);
         payloads.push(payload.freeze());
     }
 }

@@ -1,7 +1,13 @@
 //! What is packetized comes out of depacketizers as it was: of ours, and of the `rtp` crate's.
 
+mod aac;
+mod av1;
+mod parts;
+mod vp8;
+mod vp9;
+
 use super::*;
-use crate::codec::{AudioFormat, Format, VideoFormat};
+use crate::codec::{AudioFormat, VideoFormat};
 use crate::depacketize::{Depacketized, Depacketizer};
 use crate::h264::{AvcConfig, avcc_nals};
 use crate::packet::Packet;
@@ -10,6 +16,8 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 use rtp::packetizer::Depacketizer as _;
 use std::sync::Arc;
+
+const CODECS: [Codec; 6] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1, Codec::Opus, Codec::Aac];
 
 /// Of x264: 1280x720, High.
 const SPS: &[u8] = &[
@@ -58,6 +66,28 @@ fn read_back(payloads: &[Bytes], depacketizer: &mut Depacketizer, timestamp: u32
     std::iter::from_fn(|| depacketizer.poll_output()).collect()
 }
 
+/// Frame `n` of a track of 1280x720 in this codec.
+fn video(codec: Codec, config: &[u8], keyframe: bool, data: Vec<u8>, n: i64) -> Frame {
+    let (width, height) = (1280, 720);
+    let format = VideoFormat { codec, width, height, config: Bytes::copy_from_slice(config) };
+    let (format, pts) = (Arc::new(Format::Video(format)), MediaTime::from_90k(n * 3_000));
+    Frame { format, pts, dts: pts, duration: None, keyframe, data: data.into() }
+}
+
+/// `length` bytes that tell when they are out of order.
+fn body(length: usize) -> impl Iterator<Item = u8> {
+    (0..length).map(|n| (n % 251) as u8)
+}
+
+fn sizes(payloads: &[Bytes]) -> Vec<usize> {
+    payloads.iter().map(Bytes::len).collect()
+}
+
+/// A format of sound that says it is this codec's.
+fn audio(codec: Codec) -> Arc<Format> {
+    Arc::new(Format::Audio(AudioFormat { codec, sample_rate: 48_000, channels: 2, config: Bytes::new() }))
+}
+
 #[test]
 fn a_small_keyframe_goes_with_its_parameter_sets_in_one_packet() {
     let mut packetizer = Packetizer::new(Codec::H264, DEFAULT_MAX_PAYLOAD).unwrap();
@@ -75,27 +105,40 @@ fn a_small_keyframe_goes_with_its_parameter_sets_in_one_packet() {
 fn a_large_picture_is_cut_into_fragments_of_about_equal_size() {
     let mut packetizer = Packetizer::new(Codec::H264, 1_000).unwrap();
     let payloads = packetizer.packetize(&frame(&format(), &[slice(IDR, 2_500)], 0)).unwrap();
-    let sizes: Vec<usize> = payloads.iter().map(Bytes::len).collect();
-    assert_eq!(sizes, [1 + 2 + SPS.len() + 2 + PPS.len(), 2 + 833, 2 + 833, 2 + 833]);
+    assert_eq!(sizes(&payloads), [1 + 2 + SPS.len() + 2 + PPS.len(), 2 + 833, 2 + 833, 2 + 833]);
     let headers: Vec<[u8; 2]> = payloads.iter().map(|p| [p[0], p[1]]).collect();
     assert_eq!(headers[1..], [[0x7c, 0x85], [0x7c, 0x05], [0x7c, 0x45]]);
     // One byte too many for a single packet.
     let payloads = packetizer.packetize(&frame(&format(), &[slice(P, 1_001)], 1)).unwrap();
-    assert_eq!(payloads.iter().map(Bytes::len).collect::<Vec<_>>(), [502, 502]);
+    assert_eq!(sizes(&payloads), [502, 502]);
 }
 
 #[test]
 fn frames_that_are_not_what_they_should_be_are_refused() {
-    assert_eq!(Packetizer::new(Codec::Vp8, 1_200).err(), Some(PacketizeError::Unsupported(Codec::Vp8)));
-    assert_eq!(Packetizer::new(Codec::H264, 63).err(), Some(PacketizeError::MaxPayload(63)));
+    for codec in CODECS {
+        assert_eq!(Packetizer::new(codec, 63).err(), Some(PacketizeError::MaxPayload(63)));
+        assert_eq!(Packetizer::new(codec, 65_001).err(), Some(PacketizeError::MaxPayload(65_001)));
+        let mut packetizer = Packetizer::new(codec, 64).unwrap();
+        assert_eq!(packetizer.codec(), codec);
+        let foreign = if codec == Codec::Aac { Codec::Opus } else { Codec::Aac };
+        let mut wrong = opus(vec![0xfc, 1]);
+        wrong.format = audio(foreign);
+        let error = PacketizeError::WrongCodec { expected: codec, found: foreign };
+        assert_eq!(packetizer.packetize(&wrong), Err(error));
+    }
+    // H.264, VP9 and AV1 read the format.
+    for codec in [Codec::H264, Codec::Vp9, Codec::Av1] {
+        let mut wrong = opus(vec![0xfc, 1]);
+        wrong.format = audio(codec);
+        let packetized = Packetizer::new(codec, 1_200).unwrap().packetize(&wrong);
+        assert_eq!(packetized, Err(PacketizeError::WrongKind(codec)));
+    }
     let mut packetizer = Packetizer::new(Codec::H264, 1_200).unwrap();
     let mut cut = frame(&format(), &[slice(IDR, 100)], 0);
     cut.data.truncate(50);
     assert_eq!(packetizer.packetize(&cut), Err(H264Error::Truncated("NAL unit").into()));
     let alien = frame(&format(), &[vec![0x7c, 0x85, 1]], 0);
     assert_eq!(packetizer.packetize(&alien), Err(H264Error::OutOfRange("nal_unit_type").into()));
-    let wrong = PacketizeError::WrongCodec { expected: Codec::H264, found: Codec::Opus };
-    assert_eq!(packetizer.packetize(&opus(vec![0xfc, 1])), Err(wrong));
     assert!(
         packetizer.packetize(&frame(&format(), &[slice(IDR, 100)], 0)).is_ok(),
         "and the next frame goes on"
@@ -103,8 +146,7 @@ fn frames_that_are_not_what_they_should_be_are_refused() {
 }
 
 fn opus(data: Vec<u8>) -> Frame {
-    let format = AudioFormat { codec: Codec::Opus, sample_rate: 48_000, channels: 2, config: Bytes::new() };
-    let (format, pts) = (Arc::new(Format::Audio(format)), MediaTime::from_48k(960));
+    let (format, pts) = (audio(Codec::Opus), MediaTime::from_48k(960));
     Frame { format, pts, dts: pts, duration: None, keyframe: true, data: data.into() }
 }
 
@@ -187,6 +229,26 @@ proptest! {
         if let Ok(payloads) = packetizer.packetize(&frame) {
             prop_assert!(payloads.iter().all(|p| !p.is_empty() && p.len() <= MIN_MAX_PAYLOAD));
             prop_assert!(avcc_nals(&frame.data, 4).all(|nal| nal.is_ok()));
+        }
+    }
+
+    #[test]
+    fn no_data_in_any_codec_makes_it_panic_or_overfills_a_packet(
+        codec in prop::sample::select(&CODECS[..]),
+        keyframe: bool,
+        max_payload in MIN_MAX_PAYLOAD..300,
+        config in prop::collection::vec(any::<u8>(), 0..40),
+        frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..1_000), 1..4),
+    ) {
+        let mut packetizer = Packetizer::new(codec, max_payload).unwrap();
+        for data in frames {
+            let mut frame = video(codec, &config, keyframe, data, 0);
+            if codec.kind() == crate::codec::TrackKind::Audio {
+                frame.format = audio(codec);
+            }
+            if let Ok(payloads) = packetizer.packetize(&frame) {
+                prop_assert!(payloads.iter().all(|p| !p.is_empty() && p.len() <= max_payload));
+            }
         }
     }
 }
