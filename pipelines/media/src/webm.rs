@@ -11,7 +11,9 @@
 //!
 //! RFC 8794 (EBML), RFC 9559 (Matroska).
 
+pub mod frames;
 pub mod reader;
 
 mod gate;
 mod lacing;
+mod order;

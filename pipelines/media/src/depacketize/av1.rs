@@ -21,7 +21,7 @@ mod obu_type {
 
 /// Collects the OBUs of one temporal unit.
 #[derive(Debug, Default)]
-pub(super) struct Av1Assembler {
+pub(crate) struct Av1Assembler {
     data: BytesMut,
     /// The OBU whose fragments are coming.
     fragment: Option<BytesMut>,
@@ -106,6 +106,24 @@ impl Assemble for Av1Assembler {
 }
 
 impl Av1Assembler {
+    /// A whole temporal unit as files have it: OBUs with their sizes, but the last one perhaps (bitstream specification section 5.2).
+    /// `config`: OBUs of the decoder configuration record, put before a key frame that brings no sequence header along.
+    pub(super) fn push_stream(&mut self, mut data: &[u8], mut config: &[u8]) -> Result<(), PayloadError> {
+        while let Some((obu, rest)) = next_obu(data)? {
+            data = rest;
+            let kind = obu[0] >> 3 & 0x0f;
+            let frame = matches!(kind, obu_type::FRAME | obu_type::FRAME_HEADER);
+            if frame && self.first_frame_is_key.is_none() && self.sequence.is_none() && begins_key(obu) {
+                while let Some((sequence, rest)) = next_obu(config)? {
+                    config = rest;
+                    self.push_obu(sequence)?;
+                }
+            }
+            self.push_obu(obu)?;
+        }
+        Ok(())
+    }
+
     /// One whole OBU, with or without its size field.
     fn push_obu(&mut self, obu: &[u8]) -> Result<(), PayloadError> {
         let truncated = PayloadError::Truncated("AV1 OBU");
@@ -147,6 +165,29 @@ impl Av1Assembler {
         }
         Ok(())
     }
+}
+
+/// The OBU that `data` begins with, never empty, and what follows it.
+fn next_obu(data: &[u8]) -> Result<Option<(&[u8], &[u8])>, PayloadError> {
+    let truncated = PayloadError::Truncated("AV1 OBU");
+    let Some(&header) = data.first() else { return Ok(None) };
+    if header & 0x02 == 0 {
+        return Ok(Some((data, &[])));
+    }
+    let head = if header & 0x04 != 0 { 2 } else { 1 };
+    let (size, body) = read_leb128(data.get(head..).ok_or(truncated)?).ok_or(truncated)?;
+    if size > body.len() {
+        return Err(truncated);
+    }
+    Ok(Some(data.split_at(data.len() - body.len() + size)))
+}
+
+/// Whether the frame header in this whole OBU is of a shown key frame; see `push_obu`.
+fn begins_key(obu: &[u8]) -> bool {
+    let head = if obu[0] & 0x04 != 0 { 2 } else { 1 };
+    let body = obu.get(head..).unwrap_or_default();
+    let body = if obu[0] & 0x02 != 0 { read_leb128(body).map(|(_, body)| body) } else { Some(body) };
+    body.and_then(<[u8]>::first).is_some_and(|byte| byte >> 4 == 1)
 }
 
 /// A `leb128()` number (bitstream specification section 4.10.5) and what follows it.
