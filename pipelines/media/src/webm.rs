@@ -13,7 +13,10 @@
 
 pub mod frames;
 pub mod reader;
+pub mod repair;
+pub mod writer;
 
 mod gate;
+mod index;
 mod lacing;
 mod order;

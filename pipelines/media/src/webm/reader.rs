@@ -112,6 +112,8 @@ pub(super) struct Places {
     pub(super) tracks: u64,
     /// Where the newest Cluster begins.
     pub(super) cluster: u64,
+    /// Where its content begins.
+    pub(super) cluster_content: u64,
     /// Where the newest block ends.
     pub(super) block_end: u64,
     /// EBML headers so far.
@@ -209,7 +211,7 @@ impl<R: Read> WebmReader<R> {
             id::SEGMENT => self.places.segment = end,
             id::INFO => self.places.info = (start, end),
             id::TRACKS => self.places.tracks = start,
-            id::CLUSTER => self.places.cluster = start,
+            id::CLUSTER => (self.places.cluster, self.places.cluster_content) = (start, end),
             id::SIMPLE_BLOCK | id::BLOCK_GROUP => self.places.block_end = end,
             _ => {}
         }
