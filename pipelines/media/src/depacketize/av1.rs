@@ -167,8 +167,11 @@ impl Av1Assembler {
     }
 }
 
+/// The front and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The OBU that `data` begins with, never empty, and what follows it.
-fn next_obu(data: &[u8]) -> Result<Option<(&[u8], &[u8])>, PayloadError> {
+fn next_obu(data: &[u8]) -> Result<Option<Split<'_>>, PayloadError> {
     let truncated = PayloadError::Truncated("AV1 OBU");
     let Some(&header) = data.first() else { return Ok(None) };
     if header & 0x02 == 0 {

@@ -66,7 +66,7 @@ fn xiph_sizes(data: &mut Bytes) -> Option<Vec<usize>> {
 /// Section 10.3.4: all of one size.
 fn fixed_sizes(data: &mut Bytes) -> Option<Vec<usize>> {
     let count = usize::from(next_byte(data)?);
-    (data.len() % (count + 1) == 0).then(|| vec![data.len() / (count + 1); count])
+    data.len().is_multiple_of(count + 1).then(|| vec![data.len() / (count + 1); count])
 }
 
 /// Section 10.3.3: the first size, then differences, as numbers of variable length; a difference is shifted by half its range.

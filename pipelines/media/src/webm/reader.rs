@@ -25,6 +25,9 @@ const MAX_TRACKS: usize = 64;
 /// TimestampScale where a file does not say: nanoseconds in a millisecond (RFC 9559 section 5.1.2.9).
 const DEFAULT_SCALE_NS: u64 = 1_000_000;
 
+/// A longer tick is nonsense; times must fit into 128 bits.
+const MAX_SCALE_NS: u64 = 1 << 32;
+
 /// Why reading has ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -243,7 +246,7 @@ impl<R: Read> WebmReader<R> {
             }
             MatroskaSpec::DocType(name) => self.doc_type_known = matches!(&*name, "webm" | "matroska"),
             MatroskaSpec::Ebml(Master::End) if !self.doc_type_known => return Err(WebmError::NotWebm),
-            MatroskaSpec::TimestampScale(scale) => self.scale_ns = scale.max(1),
+            MatroskaSpec::TimestampScale(scale) => self.scale_ns = scale.clamp(1, MAX_SCALE_NS),
             MatroskaSpec::Tracks(Master::Start) => self.tracks.clear(),
             MatroskaSpec::Tracks(Master::End) => {
                 self.events.push_back(WebmEvent::Begin(self.tracks.clone()));

@@ -132,7 +132,7 @@ impl WebmWriter {
         let codec = frame.format.codec();
         let mut frame = frame.clone();
         match (&*frame.format, &mut self.video) {
-            (Format::Video(format), Some(track)) if format.codec == codec && track.codec == codec => {
+            (Format::Video(format), Some(track)) if track.codec == codec => {
                 if !track.begun && !frame.keyframe {
                     self.dropped += 1;
                     return Ok(());

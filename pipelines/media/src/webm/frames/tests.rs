@@ -3,6 +3,7 @@
 use super::*;
 use crate::h264::{AvcConfig, avcc_nals, avcc_to_annex_b, with_parameter_sets};
 use crate::webm::reader::WebmReader;
+use proptest::prelude::*;
 
 fn read(data: &[u8]) -> Vec<WebmEvent> {
     let mut reader = WebmReader::new(data);
@@ -200,4 +201,35 @@ fn another_beginning_starts_anew() {
     let all = frames(&mut maker, &both);
     let video: Vec<Codec> = all.iter().filter(|f| f.0 == 1).map(|f| f.1.format.codec()).collect();
     assert_eq!(video, [[Codec::H264; 10], [Codec::Vp9; 10]].concat());
+}
+
+proptest! {
+    #[test]
+    fn damaged_files_never_make_it_panic(
+        which in 0usize..5,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+    ) {
+        let mut data = [VP8, VP9, AV1, H264, B_FRAMES][which].to_vec();
+        for (at, byte) in changes {
+            let at = at.index(data.len());
+            data[at] = byte;
+        }
+        let mut reader = WebmReader::new(&*data);
+        let mut maker = FrameMaker::new();
+        let mut last = None;
+        while let Ok(Some(event)) = reader.next() {
+            if matches!(event, WebmEvent::Begin(_)) {
+                last = None;
+            }
+            maker.handle_event(&event);
+            while let Some((track, frame)) = maker.poll_frame() {
+                if track == 1 && last.is_some() && frame.kind() == TrackKind::Video {
+                    prop_assert!(last < Some(frame.dts) && frame.dts <= frame.pts);
+                }
+                if track == 1 && frame.kind() == TrackKind::Video {
+                    last = Some(frame.dts);
+                }
+            }
+        }
+    }
 }

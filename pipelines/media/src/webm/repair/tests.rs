@@ -32,7 +32,6 @@ fn a_file_cut_at_any_byte_keeps_its_whole_blocks() {
     let (live, ending) = write(&frames(VP8, 0));
     let finished = end(live.clone(), &ending);
     for file in [[&live[..], &ending.append].concat(), finished] {
-        let front = events(&file).len() - 1;
         for cut in 0..file.len() {
             let whole = events(&file[..cut]);
             match repaired(&file[..cut]) {
@@ -41,7 +40,7 @@ fn a_file_cut_at_any_byte_keeps_its_whole_blocks() {
                 Err(error) => panic!("{cut}: {error}"),
             }
         }
-        assert!(front > 60);
+        assert!(events(&file).len() > 60);
     }
 }
 
