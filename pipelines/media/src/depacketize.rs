@@ -9,8 +9,9 @@
 //! panic, `Vp9Packet` grows with each packet, and there is none for AV1. Its *payloaders* are our tests' foreign peer.
 
 mod av1;
+pub(crate) mod container;
 mod h264;
-mod opus;
+pub(crate) mod opus;
 mod video;
 mod vp8;
 mod vp9;

@@ -29,4 +29,5 @@ pub mod recording;
 pub mod reorder;
 pub mod time;
 pub mod timeline;
+pub mod webm;
 pub mod worker_proto;

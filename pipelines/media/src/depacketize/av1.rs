@@ -7,12 +7,12 @@
 use super::{Assemble, Finished, PayloadError, Picture};
 use crate::bits::BitReader;
 use crate::codec::{Codec, VideoFormat};
-use crate::obu::{Obu, ObuError, obu_type, put_leb128, read_leb128};
+use crate::obu::{Obu, ObuError, obu_type, obus, put_leb128, read_leb128};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Collects the OBUs of one temporal unit.
 #[derive(Debug, Default)]
-pub(super) struct Av1Assembler {
+pub(crate) struct Av1Assembler {
     data: BytesMut,
     /// The OBU whose fragments are coming.
     fragment: Option<BytesMut>,
@@ -97,22 +97,35 @@ impl Assemble for Av1Assembler {
 }
 
 impl Av1Assembler {
-    /// One whole OBU, with or without its size field.
+    /// A whole temporal unit as files have it: OBUs with their sizes, but the last one perhaps (bitstream specification section 5.2).
+    /// `config`: OBUs of the decoder configuration record, put before a key frame that brings no sequence header along.
+    pub(super) fn push_stream(&mut self, data: &[u8], config: &[u8]) -> Result<(), PayloadError> {
+        for obu in obus(data) {
+            let obu = obu?;
+            if begins_key(&obu) && self.first_frame_is_key.is_none() && self.sequence.is_none() {
+                for sequence in obus(config) {
+                    self.push_read(&sequence?)?;
+                }
+            }
+            self.push_read(&obu)?;
+        }
+        Ok(())
+    }
+
+    /// One whole OBU, with or without its size field: section 4.3 asks senders to leave it out, and some leave it in.
     fn push_obu(&mut self, obu: &[u8]) -> Result<(), PayloadError> {
-        // Section 4.3 asks senders to leave the size out; some leave it in.
-        let obu = Obu::read(obu).map_err(|error| match error {
-            ObuError::Truncated => PayloadError::Truncated("AV1 OBU"),
-            ObuError::Forbidden => PayloadError::Invalid("AV1 OBU with the forbidden bit"),
-        });
-        let (obu, _) = obu?;
-        let Obu { header, extension, body } = obu;
+        let (obu, _) = Obu::read(obu)?;
+        self.push_read(&obu)
+    }
+
+    fn push_read(&mut self, obu: &Obu<'_>) -> Result<(), PayloadError> {
+        let &Obu { header, extension, body } = obu;
         match obu.kind() {
             obu_type::TEMPORAL_DELIMITER | obu_type::TILE_LIST | obu_type::PADDING => return Ok(()),
             obu_type::FRAME | obu_type::FRAME_HEADER if self.first_frame_is_key.is_none() => {
                 let still =
                     self.sequence.as_ref().is_some_and(|(_, sequence)| sequence.reduced_still_picture);
-                // show_existing_frame(1), frame_type(2), show_frame(1): a key frame is 0 00 1 (section 5.9.2).
-                self.first_frame_is_key = Some(still || body.first().is_some_and(|byte| byte >> 4 == 1));
+                self.first_frame_is_key = Some(still || begins_key(obu));
             }
             _ => {}
         }
@@ -128,6 +141,21 @@ impl Av1Assembler {
             self.sequence = Some((Bytes::copy_from_slice(&self.data[start..]), parsed));
         }
         Ok(())
+    }
+}
+
+/// Whether this is the header of a shown key frame: show_existing_frame(1), frame_type(2), show_frame(1) are 0 00 1 (section 5.9.2).
+fn begins_key(obu: &Obu<'_>) -> bool {
+    matches!(obu.kind(), obu_type::FRAME | obu_type::FRAME_HEADER)
+        && obu.body.first().is_some_and(|byte| byte >> 4 == 1)
+}
+
+impl From<ObuError> for PayloadError {
+    fn from(error: ObuError) -> Self {
+        match error {
+            ObuError::Truncated => Self::Truncated("AV1 OBU"),
+            ObuError::Forbidden => Self::Invalid("AV1 OBU with the forbidden bit"),
+        }
     }
 }
 

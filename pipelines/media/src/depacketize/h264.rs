@@ -18,7 +18,7 @@ const MAX_SET_BYTES: usize = 1024;
 
 /// Collects the NAL units of one access unit, and keeps the parameter sets of the stream.
 #[derive(Debug, Default)]
-pub(super) struct H264Assembler {
+pub(crate) struct H264Assembler {
     data: BytesMut,
     /// The NAL unit whose fragments are coming.
     fragments: Option<BytesMut>,

@@ -40,7 +40,7 @@ impl OpusLane {
 }
 
 /// How long an Opus packet lasts, in 48 kHz ticks, from its TOC byte (RFC 6716 section 3.1) and frame count.
-fn duration_48k(payload: &[u8]) -> Result<i64, PayloadError> {
+pub(crate) fn duration_48k(payload: &[u8]) -> Result<i64, PayloadError> {
     let (&toc, rest) = payload.split_first().ok_or(PayloadError::Truncated("Opus packet"))?;
     let config = toc >> 3;
     // Table 2: 10, 20, 40, 60 ms for SILK; 10, 20 ms for hybrid; 2.5, 5, 10, 20 ms for CELT.

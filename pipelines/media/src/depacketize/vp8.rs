@@ -67,7 +67,7 @@ fn descriptor(payload: &[u8]) -> Result<(usize, bool), PayloadError> {
 }
 
 /// The picture size in a key frame's header (RFC 6386 section 9.1).
-fn keyframe_format(data: &[u8]) -> Result<VideoFormat, PayloadError> {
+pub(super) fn keyframe_format(data: &[u8]) -> Result<VideoFormat, PayloadError> {
     let &[_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] = data else {
         return Err(PayloadError::Invalid("VP8 key frame without its start code"));
     };

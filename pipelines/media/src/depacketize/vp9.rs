@@ -198,6 +198,16 @@ impl FrameHeader {
     }
 }
 
+/// The format of a frame (or superframe) as files have it; `None` when it is no key frame.
+pub(super) fn format_of(data: &[u8]) -> Result<Option<VideoFormat>, PayloadError> {
+    match FrameHeader::parse(data).ok_or(PayloadError::Invalid("VP9 frame header"))? {
+        FrameHeader::Key { width, height } => {
+            Ok(Some(VideoFormat { codec: Codec::Vp9, width, height, config: Bytes::new() }))
+        }
+        FrameHeader::Other => Ok(None),
+    }
+}
+
 /// One buffer of the frames of one picture.
 fn superframe(mut frames: Vec<Bytes>) -> Bytes {
     if frames.len() == 1 {
