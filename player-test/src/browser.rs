@@ -154,7 +154,7 @@ impl Browser {
         profile: TempDir,
         place: Option<&Place>,
     ) -> Result<Self> {
-        capabilities.insert("timeouts".to_owned(), json!({ "script": 120_000, "pageLoad": 20_000 }));
+        capabilities.insert("timeouts".to_owned(), json!({ "script": 220_000, "pageLoad": 20_000 }));
         let connect = async {
             ClientBuilder::new(Driver::new(place, port))
                 .capabilities(capabilities)

@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use player_test::chromium::Chromium;
 use player_test::contract::{PublishPage, Settings, TestPublish};
 use player_test::process::show;
@@ -14,11 +14,11 @@ use player_test::server::Server;
 use player_test::static_server::StaticServer;
 use player_test::viewing::Played;
 use player_test::whep_page::quantile;
-use player_test::{ffmpeg, gstreamer, vlc};
+use player_test::{ffmpeg, gstreamer, vlc, wait};
 
 const READY: Duration = Duration::from_secs(30);
-/// Until the player is where it wants to be.
-const SETTLES: Duration = Duration::from_secs(6);
+/// Until the player is where it wants to be: it catches up a second in about fifteen.
+const SETTLES: Duration = Duration::from_secs(30);
 
 fn length(usual_s: u64) -> Result<Duration> {
     let seconds = match std::env::var("SKYWAVE_GLASS_TO_GLASS_S") {
@@ -57,11 +57,15 @@ async fn from_canvas_to_eye_on_the_watch_page_takes_less_than_a_second() -> Resu
     server.hls_ready("ll-clock", 1, READY).await?;
     let viewer = Chromium::start("ll-clock-viewer").await?;
     viewer.watch(&server.urls, "ll-clock").await?;
-    viewer.shown_for(SETTLES).await?;
-    viewer.monitor().await?;
-    let latency = viewer.latency().await?;
+    let latency = wait::until("the player to be where it wants to be", SETTLES, async || {
+        let latency = viewer.latency().await?;
+        let late_s = latency.latency_s - latency.target_s.unwrap_or_default();
+        if late_s <= 0.15 { Ok(Some(latency)) } else { bail!("{latency:?}") }
+    })
+    .await?;
     show(&format!("{latency:?}"));
     ensure!(latency.low_latency && latency.part_target_s > 0.0, "hls.js found no low latency: {latency:?}");
+    viewer.monitor().await?;
 
     let length = length(30)?;
     let shown = viewer.shown_for(length).await?;
@@ -90,10 +94,7 @@ async fn from_canvas_to_eye_on_the_watch_page_takes_less_than_a_second() -> Resu
 
     assert_eq!(stalls, 0, "playback stalled: {shown:?}");
     assert!(shown.delays.len() as u64 > length.as_secs() * 10, "too few clocks: {}", shown.delays.len());
-    // hls.js aims for three parts, and for a second more after each stall: where two browsers, a decoder and an encoder begin on two
-    // cores, there may be one. What the server and the way add to that is what counts; the goal of 1.0 s is for a quiet machine.
-    let aimed_ms = latency.target_s.context("hls.js aims for nothing")? * 1000.0;
-    assert!(most <= aimed_ms + 500.0, "95 % within {most} ms, where hls.js aims for {aimed_ms} ms");
+    assert!(most <= 1000.0, "95 % within {most} ms, where hls.js aims for {:?} s", latency.target_s);
     assert!(starved.longest_pause_ms <= 2000.0, "{} ms without a picture", starved.longest_pause_ms);
     assert!(again.pictures >= 60, "it does not go on: {} pictures in 4 s", again.pictures);
     viewer.close().await?;
