@@ -12,6 +12,7 @@
 //! RFC 8794 (EBML), RFC 9559 (Matroska).
 
 pub mod frames;
+pub mod live;
 pub mod reader;
 pub mod repair;
 pub mod writer;

@@ -226,6 +226,13 @@ impl Broadcast {
         self.ports[self.home()].send(command);
     }
 
+    /// Tells every thread something: its home may have been another one.
+    pub(crate) fn tell_all(self: &Arc<Self>, command: impl Fn(Arc<Self>) -> Command) {
+        for port in &*self.ports {
+            port.send(command(Arc::clone(self)));
+        }
+    }
+
     /// Takes a viewer's place; false when all `limit` are taken.
     pub(crate) fn take_place(&self, limit: usize) -> bool {
         let taken =

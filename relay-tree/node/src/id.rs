@@ -19,7 +19,9 @@ pub struct SessionId(String);
 pub struct BadSessionId;
 
 impl SessionId {
-    pub(crate) fn random() -> Self {
+    /// A new name: for a session of this node, and for a publisher that comes another way than by WebRTC.
+    #[must_use]
+    pub fn random() -> Self {
         Self(random_hex(BYTES))
     }
 

@@ -39,6 +39,7 @@ mod rtcp;
 mod runs;
 mod sdp;
 mod socket;
+mod source_feed;
 mod srtp;
 mod stats;
 mod stun;
@@ -57,6 +58,7 @@ pub use id::{BadSessionId, SessionId};
 pub use node::Node;
 pub use publisher::{CloseReason, PublishAnswer, PublishRequest, PublisherEvent, TrackDescription};
 pub use rendition::RenditionFeed;
+pub use source_feed::SourceFeed;
 pub use stats::{NodeStats, ThreadStats};
 pub use viewing::{
     BroadcastInfo, LayerChoice, LayerInfo, PatchAnswer, PatchError, PatchRequest, ViewerControl, ViewerStats,

@@ -14,6 +14,7 @@ use crate::peer::{EventSink, Opening, Peer, PeerDefaults};
 use crate::publisher::{PublishAnswer, PublishRequest, TrackDescription};
 use crate::rendition::RenditionFeed;
 use crate::socket::{self, Buffers, MediaSocket};
+use crate::source_feed::SourceFeed;
 use crate::stats::NodeStats;
 use crate::tcp::TcpSide;
 use crate::thread::{self, Command, Equipment, Port, ThreadHandle};
@@ -289,6 +290,13 @@ impl Node {
         RenditionFeed::new(self.hub.clone(), stream)
     }
 
+    /// A publisher that comes another way than by WebRTC feeds a stream from now on, for as long as the feed lives. It takes over from the
+    /// one before, as a session does when it has connected.
+    pub fn begin_feed(&self, stream: &str) -> SourceFeed {
+        let thread = self.least_loaded(lock(&self.sessions).len());
+        SourceFeed::begin(&self.hub, stream, thread)
+    }
+
     /// The viewers of a stream. Asks every thread, so it takes a turn of their loops.
     pub async fn viewers(&self, stream: &str) -> Vec<ViewerStats> {
         let Some(broadcast) = self.hub.find(stream) else { return Vec::new() };
@@ -346,15 +354,7 @@ impl Node {
         if sessions.len() >= self.max_sessions {
             return Err(OfferError::Overloaded { limit: self.max_sessions });
         }
-        let load =
-            self.threads.iter().map(|t| t.counters.sessions.load(std::sync::atomic::Ordering::Relaxed));
-        // Sessions on their way to their thread are not counted there yet; taking turns spreads them all the same.
-        let turn = sessions.len() % self.threads.len();
-        let threads = self.threads.len();
-        let thread = load
-            .enumerate()
-            .min_by_key(|(index, load)| (*load, (index + threads - turn) % threads))
-            .map_or(0, |(index, _)| index);
+        let thread = self.least_loaded(sessions.len());
         let first = offer.tracks.first();
         let entry = Entry {
             thread,
@@ -365,6 +365,18 @@ impl Node {
         };
         sessions.insert(id.clone(), entry.clone());
         Ok(entry)
+    }
+
+    /// The thread with the fewest sessions.
+    fn least_loaded(&self, sessions: usize) -> usize {
+        let load =
+            self.threads.iter().map(|t| t.counters.sessions.load(std::sync::atomic::Ordering::Relaxed));
+        // Sessions on their way to their thread are not counted there yet; taking turns spreads them all the same.
+        let turn = sessions % self.threads.len();
+        let threads = self.threads.len();
+        load.enumerate()
+            .min_by_key(|(index, load)| (*load, (index + threads - turn) % threads))
+            .map_or(0, |(index, _)| index)
     }
 
     /// Gives a new session to its thread and waits until it is there.

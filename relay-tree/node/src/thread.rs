@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Feed(Arc<Broadcast>, Vec<FeedItem>),
     /// The same from outside the threads: this one, being its home, passes it on.
     Inject(Arc<Broadcast>, Vec<FeedItem>),
+    /// A publisher that is no session feeds a broadcast from now on, or no more.
+    Outside(Arc<Broadcast>, u64, bool),
     /// Another thread has its first viewer and needs the history.
     History(Arc<Broadcast>, usize),
     /// A viewer on another thread needs a keyframe.
@@ -333,6 +335,8 @@ impl RelayThread {
                     self.take_items(&broadcast, items, true);
                 }
             }
+            Command::Outside(broadcast, number, true) => self.open_outside(&broadcast, number),
+            Command::Outside(broadcast, number, false) => self.close_outside(&broadcast, number),
             Command::History(broadcast, thread) => self.send_history(&broadcast, thread),
             Command::Demand(broadcast, source) => {
                 self.port.pending_keyframes.fetch_sub(1, Ordering::Relaxed);

@@ -23,13 +23,22 @@ const HOLD: Duration = Duration::from_millis(1);
 /// With fewer viewers one more wake-up costs more than it saves.
 const HOLD_VIEWERS: usize = 16;
 
+/// Where a broadcast's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A session of this thread.
+    Session(Key),
+    /// Outside WebRTC, from the publisher of this number ([`crate::SourceFeed`]). It cannot be asked for keyframes.
+    Outside(u64),
+}
+
 /// One broadcast on this thread.
 pub(super) struct Feed {
     pub(super) broadcast: Arc<Broadcast>,
     pub(super) sources: Sources,
     viewers: Vec<Key>,
-    /// The publisher, if it is a session of this thread.
-    publisher: Option<Key>,
+    /// The publisher, if this thread is its home.
+    publisher: Option<Source>,
     /// Packets that the viewers have yet to get.
     fresh: Vec<FeedPacket>,
     /// Items that the other threads have yet to get.
@@ -92,7 +101,7 @@ impl RelayThread {
                 let broadcast = Arc::clone(broadcast);
                 let feed =
                     self.feeds.entry(broadcast.id).or_insert_with(|| Feed::new(Arc::clone(&broadcast)));
-                feed.publisher = Some(key);
+                feed.publisher = Some(Source::Session(key));
                 self.take_items(&broadcast, items, true);
             }
             Member::Viewer(viewer) => {
@@ -213,9 +222,23 @@ impl RelayThread {
 
     pub(super) fn publisher_left(&mut self, broadcast: &Arc<Broadcast>, key: Key) {
         if let Some(mut feed) = self.feeds.remove(&broadcast.id) {
-            if feed.publisher == Some(key) {
+            if feed.publisher == Some(Source::Session(key)) {
                 feed.publisher = None;
             }
+            self.give_back(broadcast.id, feed);
+        }
+    }
+
+    /// A publisher that is no session feeds a broadcast from now on.
+    pub(super) fn open_outside(&mut self, broadcast: &Arc<Broadcast>, number: u64) {
+        let feed = self.feeds.entry(broadcast.id).or_insert_with(|| Feed::new(Arc::clone(broadcast)));
+        feed.publisher = Some(Source::Outside(number));
+    }
+
+    /// It has ended.
+    pub(super) fn close_outside(&mut self, broadcast: &Arc<Broadcast>, number: u64) {
+        if let Some(mut feed) = self.feeds.remove(&broadcast.id) {
+            feed.publisher.take_if(|source| *source == Source::Outside(number));
             self.give_back(broadcast.id, feed);
         }
     }
@@ -228,7 +251,7 @@ impl RelayThread {
     /// Somebody needs a keyframe of a source whose publisher is a session of this thread.
     pub(super) fn demand(&mut self, broadcast: &Arc<Broadcast>, source: SourceId) {
         let publisher = self.feeds.get(&broadcast.id).and_then(|feed| feed.publisher);
-        if let Some(key) = publisher {
+        if let Some(Source::Session(key)) = publisher {
             self.demand_of(key, source);
         }
     }
@@ -237,9 +260,13 @@ impl RelayThread {
         demands.sort_unstable();
         demands.dedup();
         for source in demands {
-            if let Some(key) = feed.publisher {
-                self.demand_of(key, source);
-                continue;
+            match feed.publisher {
+                Some(Source::Session(key)) => {
+                    self.demand_of(key, source);
+                    continue;
+                }
+                Some(Source::Outside(_)) => continue,
+                None => {}
             }
             let now = Instant::now();
             feed.asked.retain(|(_, at)| now.saturating_duration_since(*at) < ASK_INTERVAL);
