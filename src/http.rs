@@ -11,6 +11,7 @@ mod door;
 mod events;
 mod health;
 mod hls;
+mod ingest;
 mod media_type;
 mod metrics;
 mod openapi;
@@ -86,6 +87,10 @@ async fn dispatch(app: &App, route: Route, request: &mut Request) -> Result<Repl
         Route::WhepExtra(stream, name, extra) => {
             whep::extra(app, &stream, &name, extra, &visitor, request).await
         }
+        Route::IngestWebm(stream) if method == Method::POST => {
+            ingest::post(app, stream, &visitor, request).await
+        }
+        Route::IngestWebm(stream) => ingest::get(app, stream, &visitor, request),
         Route::Hls(stream, rest) if rest == "thumb.jpg" => thumb::get(app, &stream, &visitor, request),
         Route::Hls(stream, rest) => {
             if rest == "index.m3u8" {

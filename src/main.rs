@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod events;
 mod http;
+mod ingest;
 mod machine;
 mod metrics;
 mod outputs;

@@ -11,8 +11,9 @@ use crate::sessions::{Bounds, EventStreamReader, Found, Kind, NoPlace, Owner, Se
 use crate::stream::status::Status;
 use crate::stream::{self, Command, NewPublisher, StreamHandle};
 use relay_node::{
-    BroadcastInfo, Node, OfferError, PatchAnswer, PatchError, PatchRequest, PublishAnswer, PublishRequest,
-    PublisherEvent, SessionId, ViewerControl, WatchAnswer, WatchError, WatchRequest,
+    BroadcastInfo, CloseReason, Node, OfferError, PatchAnswer, PatchError, PatchRequest, PublishAnswer,
+    PublishRequest, PublisherEvent, SessionId, SourceFeed, TrackDescription, ViewerControl, WatchAnswer,
+    WatchError, WatchRequest,
 };
 use skywave_media::hls::{DateRange, DateRangeError, Resource};
 use skywave_media::name::StreamName;
@@ -145,6 +146,24 @@ impl Registry {
         let publisher = NewPublisher { session, tracks: answer.tracks.clone(), events: receiver };
         tokio::spawn(Arc::clone(self).await_connection(stream, publisher));
         Ok(answer)
+    }
+
+    /// A publisher that comes another way than by WHIP feeds the stream from now on.
+    pub(crate) async fn publish_outside(
+        self: &Arc<Self>,
+        stream: &StreamName,
+        tracks: Vec<TrackDescription>,
+        owner: Owner,
+    ) -> Result<Outside, Refused> {
+        let place = self.take_place(Kind::Publisher, stream, &owner)?;
+        let (events, receiver) = mpsc::channel(PACKET_QUEUE);
+        let id = SessionId::random();
+        let (kind, etag, video_line) = (Kind::Publisher, String::new(), None);
+        place.fill(Session { id: id.clone(), kind, stream: stream.clone(), owner, etag, video_line });
+        let session = SessionGuard { registry: Arc::clone(self), id };
+        let feed = self.node.begin_feed(stream.as_str());
+        self.hand_to_stream(stream, NewPublisher { session, tracks, events: receiver }).await;
+        Ok(Outside { events, feed })
     }
 
     /// Answers a viewer's offer; waits a little for a stream that is not on air yet.
@@ -384,22 +403,43 @@ impl Registry {
                 return;
             }
         }
+        self.hand_to_stream(&stream, publisher).await;
+    }
+
+    /// Lets a publisher that has connected feed its stream, which begins with it if there is none.
+    async fn hand_to_stream(self: &Arc<Self>, stream: &StreamName, publisher: NewPublisher) {
         let mut command = Command::Publish(publisher);
         // A stream may be ending just now; then the next round makes a new one.
         loop {
             let handle = lock(&self.streams)
                 .entry(stream.clone())
-                .or_insert_with(|| stream::start(Arc::clone(&self), stream.clone()))
+                .or_insert_with(|| stream::start(Arc::clone(self), stream.clone()))
                 .clone();
             match handle.commands.send(command).await {
                 Ok(()) => return,
                 Err(refused) => command = refused.0,
             }
             let mut streams = lock(&self.streams);
-            if streams.get(&stream).is_some_and(|h| h.commands.is_closed()) {
-                streams.remove(&stream);
+            if streams.get(stream).is_some_and(|h| h.commands.is_closed()) {
+                streams.remove(stream);
             }
         }
+    }
+}
+
+/// A publisher that comes another way than by WHIP. It feeds its stream for as long as it lives.
+pub(crate) struct Outside {
+    /// What happens, for the stream's task; closed when that has let go of this publisher.
+    pub(crate) events: mpsc::Sender<PublisherEvent>,
+    /// The same packets, for WebRTC viewers.
+    pub(crate) feed: SourceFeed,
+}
+
+impl Outside {
+    /// Ends it, and says why.
+    pub(crate) async fn close(self, reason: CloseReason) {
+        // A stream that has let go of it already need not be told.
+        let _let_go = self.events.send(PublisherEvent::Closed { reason }).await;
     }
 }
 

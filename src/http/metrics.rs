@@ -75,6 +75,7 @@ pub(super) const fn route_class(route: Result<&Route, &PathError>) -> &'static s
     match route {
         Ok(Route::WhipEndpoint(_) | Route::WhipSession(..)) => "whip",
         Ok(Route::WhepEndpoint(_) | Route::WhepSession(..) | Route::WhepExtra(..)) => "whep",
+        Ok(Route::IngestWebm(_)) => "ingest",
         Ok(Route::Hls(..)) => "hls",
         Ok(
             Route::Streams

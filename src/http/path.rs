@@ -21,6 +21,8 @@ pub(super) enum Route {
     WhepSession(StreamName, String),
     /// `/whep/{stream}/{session}/..`
     WhepExtra(StreamName, String, Extra),
+    /// `/ingest/webm/{stream}`
+    IngestWebm(StreamName),
     /// `/hls/{stream}/{rest}`
     Hls(StreamName, String),
     /// `/api/v1/streams`
@@ -138,6 +140,7 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
             };
             Route::WhepExtra(stream.parse()?, (*session).to_owned(), extra)
         }
+        ["ingest", "webm", stream] => Route::IngestWebm(stream.parse()?),
         ["hls", stream, rest @ ..] if !rest.is_empty() => Route::Hls(stream.parse()?, rest.join("/")),
         ["api", "v1", "streams"] => Route::Streams,
         ["api", "v1", "streams", stream] => Route::Stream(stream.parse()?),
@@ -192,6 +195,7 @@ impl Route {
             Self::WhepExtra(.., Extra::EventStream(_)) => "GET, HEAD, DELETE, OPTIONS",
             Self::WhepExtra(.., Extra::Layer) => "POST, DELETE, OPTIONS",
             Self::WhepExtra(.., Extra::Mute) => "POST, OPTIONS",
+            Self::IngestWebm(_) => "GET, HEAD, POST, OPTIONS",
             Self::DateRanges(_) => "GET, HEAD, POST, OPTIONS",
             Self::DateRange(..) => "GET, HEAD, PATCH, DELETE, OPTIONS",
             Self::StreamRecording(_) => "POST, DELETE, OPTIONS",
@@ -204,7 +208,7 @@ impl Route {
     /// What it is guarded by.
     pub(super) const fn door(&self) -> Door<'_> {
         match self {
-            Self::WhipEndpoint(stream) | Self::WhipSession(stream, _) => {
+            Self::WhipEndpoint(stream) | Self::WhipSession(stream, _) | Self::IngestWebm(stream) => {
                 Door::Stream(Action::Publish, stream)
             }
             Self::WhepEndpoint(stream)
@@ -235,6 +239,7 @@ impl Route {
             Self::WhepExtra(.., Extra::Events | Extra::Layer | Extra::Mute) | Self::DateRanges(_) => {
                 Some("application/json")
             }
+            Self::IngestWebm(_) => Some("video/webm"),
             _ => None,
         }
     }
@@ -285,6 +290,7 @@ mod tests {
             ),
             ("/whep/demo/abc/layer", Route::WhepExtra(stream("demo"), "abc".to_owned(), Extra::Layer)),
             ("/whep/demo/abc/mute", Route::WhepExtra(stream("demo"), "abc".to_owned(), Extra::Mute)),
+            ("/ingest/webm/demo", Route::IngestWebm(stream("demo"))),
             ("/hls/demo/index.m3u8", Route::Hls(stream("demo"), "index.m3u8".to_owned())),
             ("/hls/demo/audio/t-3.m4s", Route::Hls(stream("demo"), "audio/t-3.m4s".to_owned())),
             ("/hls/de%6Do/index.m3u8", Route::Hls(stream("demo"), "index.m3u8".to_owned())),

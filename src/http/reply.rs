@@ -83,9 +83,18 @@ impl Problem {
     }
 
     /// The status code.
-    #[cfg(test)]
     pub(super) const fn status(&self) -> u16 {
         self.status
+    }
+
+    /// The kind.
+    pub(super) const fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// What to do about it.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// The answer to send.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 use warp::http::{HeaderMap, Method};
+use warp::ws::Ws;
 
 /// Most of an unwanted body that is read, so that a refusal does not cost the client its connection.
 const DRAIN_MAX_BYTES: usize = 4 << 20;
@@ -36,6 +37,8 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
+    /// The handshake of a WebSocket, whole and in order.
+    pub(super) upgrade: Option<Ws>,
     /// `None` for a request that brings none.
     body: Option<Body>,
 }
@@ -49,7 +52,7 @@ impl Request {
         query: String,
         headers: HeaderMap,
     ) -> Self {
-        Self { came, method, path, query, headers, body: None }
+        Self { came, method, path, query, headers, upgrade: None, body: None }
     }
 
     /// Puts a request together from what warp's filters give.
@@ -62,7 +65,13 @@ impl Request {
         body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
     ) -> Self {
         let body = body.map(|chunk| chunk.map(|mut b| b.copy_to_bytes(b.remaining())));
-        Self { came, method, path, query, headers, body: Some(Box::pin(body)) }
+        Self { came, method, path, query, headers, upgrade: None, body: Some(Box::pin(body)) }
+    }
+
+    /// The same request, which may become a WebSocket.
+    pub(super) fn with_upgrade(mut self, upgrade: Ws) -> Self {
+        self.upgrade = Some(upgrade);
+        self
     }
 
     /// A header's text, if it is there and is text.
@@ -108,6 +117,12 @@ impl Request {
         tokio::time::timeout(DRAIN_MAX_TIME, rest).await.unwrap_or(false)
     }
 
+    /// The next piece of the body, or `None` at its end.
+    pub(super) async fn next_chunk(&mut self) -> Option<Result<Bytes, Problem>> {
+        let chunk = self.body.as_mut()?.next().await?;
+        Some(chunk.map_err(|error| broke_off(&error)))
+    }
+
     /// The whole body as text, refused when longer than `max_bytes`, too slow or not UTF-8.
     pub(super) async fn text(&mut self, max_bytes: usize) -> Result<String, Problem> {
         let too_slow = |_| {
@@ -127,8 +142,7 @@ impl Request {
         let mut whole = BytesMut::new();
         let Some(body) = &mut self.body else { return Ok(String::new()) };
         while let Some(chunk) = body.next().await {
-            let chunk = chunk
-                .map_err(|e| Problem::new(400, "Body not received", format!("the body broke off: {e}")))?;
+            let chunk = chunk.map_err(|error| broke_off(&error))?;
             if whole.len() + chunk.len() > max_bytes {
                 return Err(too_large());
             }
@@ -137,4 +151,8 @@ impl Request {
         String::from_utf8(whole.into())
             .map_err(|_| Problem::new(400, "Body is not text", "the body must be UTF-8 text"))
     }
+}
+
+fn broke_off(error: &warp::Error) -> Problem {
+    Problem::new(400, "Body not received", format!("the body broke off: {error}"))
 }

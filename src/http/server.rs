@@ -105,15 +105,27 @@ async fn next_connection(
 /// One filter that takes every request with a body apart; what it asks for is decided in one place, not by a chain of filters.
 fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::ext::get::<Came>()
+    let head = warp::ext::get::<Came>()
         .and(warp::method())
         .and(warp::path::full())
         .and(query)
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .then(move |came, method, path: warp::path::FullPath, query, headers, body| {
+        .and(warp::header::headers_cloned());
+    let with_upgrade = head.and(warp::ws()).map(
+        |came, method, path: warp::path::FullPath, query, headers, upgrade| {
+            Request::without_body(came, method, path.as_str().to_owned(), query, headers)
+                .with_upgrade(upgrade)
+        },
+    );
+    let with_body = head.and(warp::body::stream()).map(
+        |came, method, path: warp::path::FullPath, query, headers, body| {
+            Request::new(came, method, path.as_str().to_owned(), query, headers, body)
+        },
+    );
+    with_upgrade
+        .or(with_body)
+        .unify()
+        .then(move |request: Request| {
             let app = Arc::clone(&app);
-            let request = Request::new(came, method, path.as_str().to_owned(), query, headers, body);
             async move { reply::into_warp(super::answer(app, request).await) }
         })
         .recover(broken)

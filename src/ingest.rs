@@ -1,0 +1,3 @@
+//! Publishers that come another way than by WHIP.
+
+pub(crate) mod webm;
