@@ -67,6 +67,18 @@ impl Urls {
         format!("{}/whep/{stream}", self.base)
     }
 
+    /// Where to send WebM.
+    #[must_use]
+    pub fn webm(&self, stream: &str) -> String {
+        format!("{}/ingest/webm/{stream}", self.base)
+    }
+
+    /// The same as a WebSocket.
+    #[must_use]
+    pub fn webm_socket(&self, stream: &str) -> String {
+        self.webm(stream).replacen("http", "ws", 1)
+    }
+
     /// The multivariant playlist.
     #[must_use]
     pub fn hls(&self, stream: &str) -> String {

@@ -11,6 +11,7 @@ use warp::http::header;
 
 const WHIP_PAGE: &str = include_str!("../pages/whip.html");
 const WHEP_PAGE: &str = include_str!("../pages/whep.html");
+const RECORDER_PAGE: &str = include_str!("../pages/recorder.html");
 const PEER_SCRIPT: &str = include_str!("../pages/peer.js");
 const HLS_PAGE: &str = include_str!("../pages/hls.html");
 const NATIVE_PAGE: &str = include_str!("../pages/native.html");
@@ -51,6 +52,7 @@ impl StaticServer {
                 warp::path!("whip")
                     .and(html(WHIP_PAGE))
                     .or(warp::path!("whep").and(html(WHEP_PAGE)))
+                    .or(warp::path!("recorder").and(html(RECORDER_PAGE)))
                     .or(warp::path!("hls").and(html(HLS_PAGE)))
                     .or(warp::path!("peer.js").and(script(Bytes::from_static(PEER_SCRIPT.as_bytes()))))
                     .or(warp::path!("native").and(html(NATIVE_PAGE)))
@@ -74,6 +76,12 @@ impl StaticServer {
     #[must_use]
     pub fn whip_page(&self) -> String {
         format!("{}/whip", self.base)
+    }
+
+    /// The page that publishes by MediaRecorder.
+    #[must_use]
+    pub fn recorder_page(&self) -> String {
+        format!("{}/recorder", self.base)
     }
 
     /// The foreign WHEP viewer's page.

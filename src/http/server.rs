@@ -110,12 +110,11 @@ fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallibl
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned());
-    let with_upgrade = head.and(warp::ws()).map(
-        |came, method, path: warp::path::FullPath, query, headers, upgrade| {
+    let with_upgrade =
+        head.and(warp::ws()).map(|came, method, path: warp::path::FullPath, query, headers, upgrade| {
             Request::without_body(came, method, path.as_str().to_owned(), query, headers)
                 .with_upgrade(upgrade)
-        },
-    );
+        });
     let with_body = head.and(warp::body::stream()).map(
         |came, method, path: warp::path::FullPath, query, headers, body| {
             Request::new(came, method, path.as_str().to_owned(), query, headers, body)

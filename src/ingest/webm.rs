@@ -14,6 +14,7 @@ use relay_node::clock::{self, ClockPair};
 use relay_node::{CloseReason, PublisherEvent, TrackDescription};
 use serde::Serialize;
 use skywave_media::codec::TrackKind;
+use skywave_media::ingest::TrackId;
 use skywave_media::name::StreamName;
 use skywave_media::time::Mono;
 use skywave_media::webm::live::{LiveConfig, LiveFeed, LiveOutput};
@@ -34,7 +35,7 @@ const NOTES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum Note {
-    /// A file has begun, and the stream is fed by it.
+    /// A file has begun: the stream is fed by it from now on.
     Begin { tracks: Vec<&'static str>, refused: Vec<RefusedTrack> },
     /// Reading has paused because enough waits (the client sends faster than it records), or goes on.
     Flow { paused: bool, ahead_ms: u64 },
@@ -68,10 +69,10 @@ pub(crate) enum WebmFailure {
     Input(#[from] WebmError),
     #[error("no track of it can be taken: {}", words(.0))]
     NoTracks(Vec<RefusedTrack>),
-    #[error("it ended before its list of tracks")]
-    NoHeader,
-    #[error("no list of tracks came within {} s", .0.as_secs())]
-    HeaderTooLate(Duration),
+    #[error("it ended before its first usable frame")]
+    NoFrames,
+    #[error("no usable frame came within {} s", .0.as_secs())]
+    TooLate(Duration),
     #[error("another publisher has taken the stream over")]
     Replaced,
     #[error("the server stops")]
@@ -106,13 +107,15 @@ pub(crate) struct WebmPublisher {
     events: mpsc::Receiver<Result<WebmEvent, WebmError>>,
     notes: mpsc::Sender<Note>,
     feed: LiveFeed,
+    /// The tracks of a file that has no packet yet.
+    announced: Option<Vec<(TrackId, TrackKind)>>,
     outside: Option<Outside>,
     refused: Vec<RefusedTrack>,
     paused: bool,
 }
 
 impl WebmPublisher {
-    /// Starts the thread that reads what comes in. Nothing of the stream is touched before the list of tracks is there.
+    /// Starts the thread that reads what comes in. Nothing of the stream is touched before the first frame is there.
     pub(crate) fn start(
         registry: &Arc<Registry>,
         stream: StreamName,
@@ -133,6 +136,7 @@ impl WebmPublisher {
             events,
             notes,
             feed: LiveFeed::new(LiveConfig::default()),
+            announced: None,
             outside: None,
             refused: Vec::new(),
             paused: false,
@@ -161,7 +165,7 @@ impl WebmPublisher {
     async fn feed_stream(&mut self, stopped: impl Future<Output = ()>) -> Result<(), WebmFailure> {
         let clocks = ClockPair::new();
         let patience = Duration::from_millis(self.registry.config().ingest.connect_timeout_ms);
-        let header_until = clock::now() + patience;
+        let begins_until = clock::now() + patience;
         let mut has_ended = false;
         let mut stopped = std::pin::pin!(stopped);
         loop {
@@ -171,11 +175,11 @@ impl WebmPublisher {
             self.note_flow(is_full && !self.events.is_empty(), now);
             let due = self.feed.poll_timeout();
             if has_ended && due.is_none() {
-                return if self.outside.is_some() { Ok(()) } else { Err(WebmFailure::NoHeader) };
+                return if self.outside.is_some() { Ok(()) } else { Err(WebmFailure::NoFrames) };
             }
             let wake = match (due, &self.outside) {
                 (Some(due), _) => due,
-                (None, None) => header_until,
+                (None, None) => begins_until,
                 (None, Some(_)) => now + Duration::from_secs(3600),
             };
             tokio::select! {
@@ -187,8 +191,8 @@ impl WebmPublisher {
                     }
                 },
                 () = tokio::time::sleep_until(tokio::time::Instant::from_std(clocks.instant(wake))) => {
-                    if self.outside.is_none() && clock::now() >= header_until {
-                        return Err(WebmFailure::HeaderTooLate(patience));
+                    if self.outside.is_none() && clock::now() >= begins_until {
+                        return Err(WebmFailure::TooLate(patience));
                     }
                     self.feed.handle_timeout(clock::now());
                 }
@@ -210,12 +214,10 @@ impl WebmPublisher {
                     if tracks.is_empty() {
                         return Err(WebmFailure::NoTracks(std::mem::take(&mut self.refused)));
                     }
-                    let kinds = tracks.iter().map(|(_, kind)| kind.as_str()).collect();
-                    self.begin(tracks.into_iter().map(|(track, kind)| describe(track, kind)).collect())
-                        .await?;
-                    self.note(Note::Begin { tracks: kinds, refused: self.refused.clone() });
+                    self.announced = Some(tracks);
                 }
                 LiveOutput::Packet { track, packet } => {
+                    self.begin().await?;
                     let Some(outside) = &mut self.outside else { continue };
                     outside.feed.push(&packet);
                     outside
@@ -238,10 +240,15 @@ impl WebmPublisher {
         Ok(())
     }
 
-    /// A file begins: the first one, or a recorder that was started again, which takes over from itself.
-    async fn begin(&mut self, tracks: Vec<TrackDescription>) -> Result<(), WebmFailure> {
+    /// A file begins, with its first packet: a list of tracks alone takes no stream from anybody. A recorder that was started again takes
+    /// over from itself.
+    async fn begin(&mut self) -> Result<(), WebmFailure> {
+        let Some(tracks) = self.announced.take() else { return Ok(()) };
+        let kinds = tracks.iter().map(|(_, kind)| kind.as_str()).collect();
+        let tracks = tracks.into_iter().map(|(track, kind)| describe(track, kind)).collect();
         let outside = self.registry.publish_outside(&self.stream, tracks, self.owner.clone()).await?;
         self.outside = Some(outside);
+        self.note(Note::Begin { tracks: kinds, refused: self.refused.clone() });
         Ok(())
     }
 
@@ -261,7 +268,7 @@ impl WebmPublisher {
 }
 
 /// The codecs stand in the packets.
-fn describe(track: skywave_media::ingest::TrackId, kind: TrackKind) -> TrackDescription {
+fn describe(track: TrackId, kind: TrackKind) -> TrackDescription {
     TrackDescription { track, kind, codecs: Vec::new() }
 }
 

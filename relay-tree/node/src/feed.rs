@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Packets of video that are kept for retransmission: five seconds at 1.5 Mbit/s, one at 10.
 const VIDEO_RING: usize = 1_024;
+/// Where nobody can be asked for a keyframe: ten seconds (Firefox's recorder makes one that often) at 2 Mbit/s.
+const UNASKED_RING: usize = 4_096;
 /// Packets of audio: five seconds.
 const AUDIO_RING: usize = 256;
 /// A group of pictures that is older is not worth sending: what a new viewer gets at once must not take long to catch up with.
@@ -33,6 +35,8 @@ pub(crate) struct SourceInfo {
     pub(crate) name: String,
     /// Made by the worker, for viewers that cannot decode what is published.
     pub(crate) rendition: bool,
+    /// Keyframes come when they are asked for, or often.
+    pub(crate) askable: bool,
 }
 
 /// One RTP packet of a source. Cloning copies no payload.
@@ -130,7 +134,11 @@ pub(crate) struct Start {
 
 impl FeedSource {
     pub(crate) fn new(info: Arc<SourceInfo>) -> Self {
-        let size = if info.kind == TrackKind::Video { VIDEO_RING } else { AUDIO_RING };
+        let size = match (info.kind, info.askable) {
+            (TrackKind::Audio, _) => AUDIO_RING,
+            (TrackKind::Video, true) => VIDEO_RING,
+            (TrackKind::Video, false) => UNASKED_RING,
+        };
         Self {
             info,
             ring: vec![None; size],
@@ -182,7 +190,8 @@ impl FeedSource {
     /// Where a viewer can begin at once: the newest keyframe, if not too much came after it.
     pub(crate) fn start(&self, now: Mono) -> Option<Start> {
         let (gop, newest) = (self.gop?, self.newest?);
-        let young = now.saturating_since(gop.began) <= GOP_MAX_AGE;
+        // The next keyframe may be far off where it cannot be asked for: then a long past is better than no picture.
+        let young = !self.info.askable || now.saturating_since(gop.began) <= GOP_MAX_AGE;
         let small = self.bytes - gop.bytes_before <= GOP_MAX_BYTES;
         let kept = newest - gop.first < self.ring.len() as u64 && self.get(gop.first).is_some();
         let live = self.get(newest)?;
@@ -308,7 +317,14 @@ mod tests {
     fn source(kind: TrackKind) -> FeedSource {
         let codec = if kind == TrackKind::Video { Codec::Vp8 } else { Codec::Opus };
         let name = "1".to_owned();
-        FeedSource::new(Arc::new(SourceInfo { id: SourceId(1), kind, codec, name, rendition: false }))
+        FeedSource::new(Arc::new(SourceInfo {
+            id: SourceId(1),
+            kind,
+            codec,
+            name,
+            rendition: false,
+            askable: true,
+        }))
     }
 
     fn packet(seq: u64, frame: u32, keyframe: bool, at_ms: u64) -> FeedPacket {
@@ -361,6 +377,16 @@ mod tests {
     }
 
     #[test]
+    fn where_no_keyframe_can_be_asked_for_a_long_past_is_a_start() {
+        let (kind, codec, name) = (TrackKind::Video, Codec::Vp8, "1".to_owned());
+        let info = SourceInfo { id: SourceId(1), kind, codec, name, rendition: false, askable: false };
+        let mut source = FeedSource::new(Arc::new(info));
+        source.keep(&packet(1, 1, true, 0));
+        (2..=2_000).for_each(|seq| assert!(source.keep(&packet(seq, 2, false, 1))));
+        assert_eq!(source.start(Mono::from_millis(9_000)).map(|start| start.first), Some(1));
+    }
+
+    #[test]
     fn bits_per_second_are_counted_and_forgotten() {
         let mut source = source(TrackKind::Video);
         (0..=100).for_each(|n| assert!(source.keep(&packet(n, n as u32, false, n * 10))));
@@ -373,7 +399,14 @@ mod tests {
         let mut sources = Sources::default();
         let info = |id| {
             let (kind, codec) = (TrackKind::Video, Codec::Vp8);
-            Arc::new(SourceInfo { id: SourceId(id), kind, codec, name: id.to_string(), rendition: false })
+            Arc::new(SourceInfo {
+                id: SourceId(id),
+                kind,
+                codec,
+                name: id.to_string(),
+                rendition: false,
+                askable: true,
+            })
         };
         assert!(sources.take(FeedItem::Packet(packet(1, 1, true, 0))).is_none(), "nobody knows this source");
         sources.take(FeedItem::Source(info(1)));

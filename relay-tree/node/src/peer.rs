@@ -445,6 +445,7 @@ impl Peer {
             codec,
             name,
             rendition: false,
+            askable: true,
         });
         self.items.push(FeedItem::Source(Arc::clone(&info)));
         Some(self.origins.begin(*ssrc, track, info))

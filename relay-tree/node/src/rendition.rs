@@ -63,7 +63,7 @@ impl RenditionFeed {
                 let id = broadcast.new_source();
                 let (kind, codec) = (TrackKind::Video, Codec::H264);
                 let name = "h264".to_owned();
-                let info = Arc::new(SourceInfo { id, kind, codec, name, rendition: true });
+                let info = Arc::new(SourceInfo { id, kind, codec, name, rendition: true, askable: true });
                 items.push(FeedItem::Source(info));
                 self.source = Some((publisher, id));
                 self.anchored = None;

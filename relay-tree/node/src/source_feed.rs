@@ -56,7 +56,7 @@ impl SourceFeed {
             let (codec, ssrc) = (packet.codec, packet.ssrc);
             let id = self.broadcast.new_source();
             let (kind, name) = (codec.kind(), ssrc.to_string());
-            let info = SourceInfo { id, kind, codec, name, rendition: false };
+            let info = SourceInfo { id, kind, codec, name, rendition: false, askable: false };
             items.push(FeedItem::Source(Arc::new(info)));
             self.lanes.push(Lane { ssrc, codec, id, seq: 0 });
             self.lanes.len() - 1

@@ -4,6 +4,7 @@ mod client;
 mod hostile;
 mod lifecycle;
 mod offers;
+mod outside;
 mod publishing;
 mod stand_in;
 mod tcp;
