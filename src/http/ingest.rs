@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[utoipa::path(
     post,
     path = "/ingest/webm/{stream}",
-    tag = "Publish",
+    tag = "Media",
     summary = "Publish WebM",
     description = "The body is one WebM or Matroska file (VP8, VP9, AV1 or H.264, and Opus) of any length, chunked or not, as fast as it is recorded; \
                    one that comes faster is taken at the pace of its times. \

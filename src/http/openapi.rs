@@ -4,7 +4,7 @@
 //! their documents where they are defined; those of the protocols have specifications of their own and are named here.
 
 use super::reply::{self, Reply};
-use super::{api, dateranges, events, metrics, recordings, vod};
+use super::{api, dateranges, events, ingest, metrics, recordings, vod};
 use crate::events as happenings;
 use bytes::Bytes;
 use std::sync::LazyLock;
@@ -40,6 +40,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, Required, Response, ResponseBuilder
         recordings::protect,
         recordings::unprotect,
         events::listen,
+        ingest::post,
         metrics::metrics
     ),
     components(schemas(
