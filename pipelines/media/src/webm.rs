@@ -11,6 +11,7 @@
 //!
 //! RFC 8794 (EBML), RFC 9559 (Matroska).
 
+pub mod archive;
 pub mod frames;
 pub mod live;
 pub mod reader;
