@@ -6,6 +6,7 @@
 //!
 //! Every wait has a deadline and says in its error what was waited for ([`wait`]); every process ends with its handle.
 
+mod alone;
 pub mod browser;
 pub mod chromium;
 pub mod contract;
@@ -26,6 +27,7 @@ pub mod process;
 pub mod publisher;
 pub mod server;
 pub mod skew;
+pub mod small_disk;
 pub mod spectrum;
 pub mod static_server;
 pub mod turn;

@@ -21,17 +21,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
-use tempfile::NamedTempFile;
+
+use crate::alone;
 
 /// The server's address, in every place.
 pub const HOME: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The same of IPv6.
 pub const HOME_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
-
-/// Set for the process that is in the network: where to leave a word when the scenario has come to its end.
-const INSIDE: &str = "PLAYER_TEST_NETWORK";
-/// That word.
-const DONE: &str = "done";
 
 /// The firewall at home, where packets of places arrive.
 const FIREWALL: &str = "table inet links {
@@ -47,27 +43,7 @@ pub fn in_a_network<F>(scenario: F) -> Result<()>
 where
     F: AsyncFnOnce(Network) -> Result<()>,
 {
-    if let Some(word) = std::env::var_os(INSIDE) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { scenario(Network::new()?).await })?;
-        return Ok(std::fs::write(word, DONE)?);
-    }
-    // `file::the_test::{{closure}}`
-    let name = std::any::type_name::<F>();
-    let test = name.trim_end_matches("::{{closure}}").split_once("::").context("a test is in a crate")?.1;
-    let word = NamedTempFile::new()?;
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["--net", "--"]).arg(std::env::current_exe()?).args(["--exact", test, "--nocapture"]);
-    let status = command.env(INSIDE, word.path()).status().context("unshare (package util-linux)")?;
-    if std::fs::read_to_string(word.path())? == DONE && status.success() {
-        return Ok(());
-    }
-    bail!(
-        "{test} failed in a network of its own ({status}); if unshare was refused: this system lets nobody but root make network namespaces"
-    )
+    alone::run("--net", async || scenario(Network::new()?).await)
 }
 
 /// A network with a home and no places yet.

@@ -10,8 +10,10 @@ use player_test::ffmpeg;
 use player_test::process::show;
 use player_test::publisher::Publisher;
 use player_test::server::Server;
+use player_test::small_disk::on_a_small_disk;
 use player_test::viewing::Played;
 use player_test::{gstreamer, vlc, wait};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// How often the server is killed: few times in `make test`, `SKYWAVE_KILL_ROUNDS=50` by hand.
@@ -181,4 +183,40 @@ async fn a_stopped_server_leaves_finished_files_and_a_returning_publisher_one_ta
     let decoded = ffmpeg::decode(&server.urls.recorded_file(name, &all[0].id), 60).await?;
     ensure!(decoded.pictures > 200, "{decoded:?}");
     Ok(())
+}
+
+/// The publisher never waits, and nothing is lost that was on the disk: recording stops loudly, live goes on, and once there is room the
+/// file is finished.
+#[test]
+fn a_full_disk_stops_the_recording_and_nothing_else() -> Result<()> {
+    on_a_small_disk(256 << 20, async |disk| {
+        let keys = ["recording.free_floor_bytes=0".to_owned()];
+        let server = Server::start_set(&settings(disk.path()), &keys).await?;
+        let publisher = Publisher::start(&server.urls.whip("full"), &TestPublish::default())?;
+        recorded(&server, "full", 2_000).await?;
+        let filler = disk.fill(300_000)?;
+        let words =
+            wait::until("the recording to stop for want of room", Duration::from_secs(40), async || {
+                let stream: Value = server.http.get(server.urls.stream("full")).send().await?.json().await?;
+                Ok(stream["recording"]["failed"].as_str().map(str::to_owned))
+            })
+            .await?;
+        ensure!(words.contains("the disk is full"), "{words}");
+        let stopped = newest(&server, "full").await?;
+        show(&format!("stopped after {} ms: {words}", stopped.duration_ms));
+        // Live goes on: eight more seconds, decoded without an error.
+        let decoded = ffmpeg::decode(&server.urls.hls("full"), 8).await?;
+        ensure!(decoded.pictures >= 8 * 25, "{decoded:?}");
+        std::fs::remove_file(filler)?;
+        // It is looked for room once a minute.
+        let one = wait::until("the recording to be finished", Duration::from_secs(90), async || {
+            let one = newest(&server, "full").await?;
+            if one.state == "ready" { Ok(Some(one)) } else { bail!("it is {one:?}") }
+        })
+        .await?;
+        ensure!(one.duration_ms + 600 >= stopped.duration_ms, "{one:?}, which had {stopped:?}");
+        ffmpeg::decode(&server.urls.recorded_file("full", &one.id), 60).await?;
+        drop(publisher);
+        Ok(())
+    })
 }
