@@ -49,9 +49,8 @@ impl Browser {
     /// When there is no video element.
     pub async fn shown_for(&self, length: Duration) -> Result<Shown> {
         let length_ms = u64::try_from(length.as_millis())?;
-        let body = format!(
-            "{CLOCK_JS}; return watchPictures(document.querySelector(arguments[0]), arguments[1]);"
-        );
+        let body =
+            format!("{CLOCK_JS}; return watchPictures(document.querySelector(arguments[0]), arguments[1]);");
         self.eval_async(&body, vec![page::VIDEO.into(), length_ms.into()]).await
     }
 

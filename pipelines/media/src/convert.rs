@@ -61,7 +61,8 @@ impl Order {
             return None;
         }
         let first = |lane: &Lane| lane.waiting.front().map(|frame| frame.dts);
-        let lane = self.lanes.iter_mut().filter(|lane| !lane.waiting.is_empty()).min_by_key(|lane| first(lane))?;
+        let lane =
+            self.lanes.iter_mut().filter(|lane| !lane.waiting.is_empty()).min_by_key(|lane| first(lane))?;
         let frame = lane.waiting.pop_front()?;
         self.bytes -= frame.data.len();
         Some(frame)

@@ -25,7 +25,10 @@ const MAX_STEEPNESS: u32 = 3;
 /// The times at which small pictures are wanted, ascending: at most 100, at least ten seconds apart.
 pub fn times(duration: Duration) -> Vec<Duration> {
     let interval = (duration / MAX_PICTURES).max(MIN_INTERVAL);
-    (0..MAX_PICTURES).map(|number| interval * number).take_while(|at| at.is_zero() || *at < duration).collect()
+    (0..MAX_PICTURES)
+        .map(|number| interval * number)
+        .take_while(|at| at.is_zero() || *at < duration)
+        .collect()
 }
 
 /// When the picture that stands for the recording is taken: behind the beginning, which is often black.
@@ -48,7 +51,8 @@ pub fn vtt(pictures: &Pictures, duration: Duration, sprite: &str) -> String {
         // The first picture stands for all that comes before it, and each cue lasts.
         let begin = if number == 0 { Duration::ZERO } else { *at };
         let end = next.max(begin + Duration::from_millis(1));
-        let (x, y) = (number % pictures.columns * pictures.width, number / pictures.columns * pictures.height);
+        let (x, y) =
+            (number % pictures.columns * pictures.width, number / pictures.columns * pictures.height);
         let (width, height) = (pictures.width, pictures.height);
         let _memory = write!(
             text,

@@ -150,7 +150,8 @@ fn video_bin(video: &VideoLook, moved: &Moved, outlet: &Outlet) -> Result<gst::B
         });
         ask_for_keyframes(&encoder);
     }
-    let mut maker = VideoMaker { copied: video.copied, in_order: video.in_order || !video.copied, format: None };
+    let mut maker =
+        VideoMaker { copied: video.copied, in_order: video.in_order || !video.copied, format: None };
     collect(&bin, TrackKind::Video, moved, outlet, move |sample| maker.frame(sample));
     Ok(bin)
 }
@@ -159,7 +160,8 @@ fn video_bin(video: &VideoLook, moved: &Moved, outlet: &Outlet) -> Result<gst::B
 fn even_size(caps: &gst::CapsRef) -> Option<(u32, u32)> {
     let info = gst_video::VideoInfo::from_caps(caps).ok()?;
     let shape = info.par();
-    let (numer, denom) = (u64::from(shape.numer().unsigned_abs()), u64::from(shape.denom().unsigned_abs().max(1)));
+    let (numer, denom) =
+        (u64::from(shape.numer().unsigned_abs()), u64::from(shape.denom().unsigned_abs().max(1)));
     let width = u32::try_from(u64::from(info.width()) * numer.max(1) / denom).ok()?;
     let even = |length: u32| (length & !1).clamp(16, 8192);
     Some((even(width), even(info.height())))
@@ -240,7 +242,11 @@ fn collect(
 /// The format of a lane, made anew when the caps change.
 type Known = Option<(gst::Caps, Arc<Format>)>;
 
-fn format_of(known: &mut Known, caps: &gst::CapsRef, make: fn(Bytes) -> Option<Format>) -> Option<Arc<Format>> {
+fn format_of(
+    known: &mut Known,
+    caps: &gst::CapsRef,
+    make: fn(Bytes) -> Option<Format>,
+) -> Option<Arc<Format>> {
     if let Some((of, format)) = known
         && of.as_ref() == caps
     {
@@ -282,7 +288,8 @@ impl VideoMaker {
             false => !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
         };
         let length = buffer.duration().filter(|length| !length.is_zero());
-        let duration = length.map(|length| MediaTime::from_nanos(length.nseconds().cast_signed()).rescale(VIDEO_RATE));
+        let duration =
+            length.map(|length| MediaTime::from_nanos(length.nseconds().cast_signed()).rescale(VIDEO_RATE));
         Some(Frame { format, pts, dts, duration, keyframe, data: without_parameter_sets(&map) })
     }
 }

@@ -92,10 +92,7 @@ struct Seen {
 type Shared = Arc<Mutex<Vec<Seen>>>;
 
 /// Reads the file and tells `progress` how far it is, and of how much if the file says so.
-pub(super) fn look(
-    path: &Path,
-    progress: impl Fn(Duration, Option<Duration>),
-) -> Result<Look, FileError> {
+pub(super) fn look(path: &Path, progress: impl Fn(Duration, Option<Duration>)) -> Result<Look, FileError> {
     let shared = Shared::default();
     let streams = Arc::clone(&shared);
     let reading = Reading::new(path, move |pipeline, pad, moved| watch(pipeline, pad, moved, &streams))?;
@@ -247,9 +244,7 @@ fn is_keyframe(buffer: &gst::Buffer, caps: Option<&gst::Caps>) -> bool {
 
 /// Whether an access unit is an instantaneous decoding refresh (ITU-T H.264 section 7.4.1.2.4).
 pub(super) fn has_idr(access_unit: &[u8]) -> bool {
-    avcc_nals(access_unit, 4)
-        .map_while(Result::ok)
-        .any(|nal| nal_unit_type(nal) == Some(nal_type::IDR))
+    avcc_nals(access_unit, 4).map_while(Result::ok).any(|nal| nal_unit_type(nal) == Some(nal_type::IDR))
 }
 
 /// Whether frames of these caps go into a recording as they are.

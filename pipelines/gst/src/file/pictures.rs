@@ -151,14 +151,16 @@ fn jpeg(sheet: Sheet) -> Result<Bytes, FileError> {
         .field("framerate", gst::Fraction::new(1, 1))
         .build();
     let failed = |error: String| FileError::Gstreamer(error);
-    let description = format!("videoconvertscale ! capsfilter caps=video/x-raw,format=I420 ! jpegenc quality={QUALITY}");
+    let description =
+        format!("videoconvertscale ! capsfilter caps=video/x-raw,format=I420 ! jpegenc quality={QUALITY}");
     let mut engine =
         Engine::start(&description, &caps, &Waker::new(|| {})).map_err(|error| failed(error.to_string()))?;
     let mut buffer = gst::Buffer::from_slice(aligned(sheet.into_pixels(), width));
     buffer.make_mut().set_pts(gst::ClockTime::ZERO);
     engine.push(buffer);
     let samples = engine.finish(PATIENCE);
-    let map = samples.first().and_then(|sample| sample.buffer()).and_then(|buffer| buffer.map_readable().ok());
+    let map =
+        samples.first().and_then(|sample| sample.buffer()).and_then(|buffer| buffer.map_readable().ok());
     match map {
         Some(map) => Ok(Bytes::copy_from_slice(&map)),
         None => Err(failed(engine.failure().unwrap_or_else(|| "there is no JPEG".to_owned()))),

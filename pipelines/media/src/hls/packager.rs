@@ -694,8 +694,8 @@ impl Packager {
     fn render_multivariant(&mut self, view: &mut HlsView) {
         let playable: Vec<&Lane> =
             self.lanes.iter().filter(|lane| lane.is_playable() && !lane.paused).collect();
-        if let Some(text) =
-            multivariant::render(&playable, false, self.config.audio_only).filter(|text| *text != self.multivariant_text)
+        if let Some(text) = multivariant::render(&playable, false, self.config.audio_only)
+            .filter(|text| *text != self.multivariant_text)
         {
             let event = multivariant::render(&playable, true, self.config.audio_only).unwrap_or_default();
             self.multivariant_text.clone_from(&text);
