@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod play;
+mod progress;
 mod publish;
 mod token;
 mod vod;
@@ -16,6 +17,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A live broadcast media server: publish from a browser (WHIP), watch over HLS.
 #[derive(Parser)]
@@ -45,7 +47,7 @@ enum Command {
     /// Make keys for publishers, viewers and the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Look at recordings on the disk: list, verify, export, repair.
+    /// Recordings on the disk: list, verify, export, repair, and import foreign files.
     #[command(subcommand)]
     Vod(vod::VodCommand),
     /// The codec process of one stream; started by `serve`, not by hand.
@@ -57,6 +59,20 @@ enum Command {
         /// With --check: OpenH264 is the encoder in use.
         #[arg(long)]
         openh264: bool,
+    },
+    /// The process that reads a file from standard input; started by `vod import` and by `serve`, not by hand.
+    #[command(hide = true, subcommand)]
+    File(FileCommand),
+}
+
+#[derive(Subcommand)]
+enum FileCommand {
+    /// Turn it into frames.
+    Frames,
+    /// Make pictures of a recording.
+    Pictures {
+        /// How long it is, in milliseconds.
+        duration_ms: u64,
     },
 }
 
@@ -137,6 +153,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Vod(command) => vod::run(command),
         Command::Worker { check: true, openh264 } => worker_check(openh264),
         Command::Worker { check: false, .. } => crate::worker::child_main(),
+        Command::File(FileCommand::Frames) => crate::converter::frames_main(),
+        Command::File(FileCommand::Pictures { duration_ms }) => {
+            crate::converter::pictures_main(Duration::from_millis(duration_ms))
+        }
     }
 }
 
@@ -249,7 +269,7 @@ fn worker_check(openh264: bool) -> ExitCode {
     missing.retain(|one| match one.needed_for {
         NeededFor::Worker => true,
         NeededFor::OpenH264 => openh264,
-        NeededFor::Publish | NeededFor::Play => false,
+        NeededFor::Publish | NeededFor::Play | NeededFor::Files => false,
     });
     for one in &missing {
         complain(&one.to_string());

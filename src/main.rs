@@ -5,6 +5,7 @@ mod auth;
 mod broadcasts;
 mod cli;
 mod config;
+mod converter;
 mod events;
 mod http;
 mod ingest;

@@ -1,19 +1,21 @@
 //! The catalogue of recordings: what there is, what becomes of it, and how long it stays.
 //!
-//! Each recording is a `.part` while it grows, an `.mp4` when it is finished, and a manifest (`.json`) beside them; the folder of a stream
-//! is `{data_dir}/recordings/{stream}/`. The manifests are the catalogue: this module only remembers what they say.
+//! Each recording is a `.part` while it grows, an `.mp4` when it is finished, and a manifest (`.json`) beside them, later also pictures
+//! (`.jpg`, `.sprite.jpg`, `.vtt`); the folder of a stream is `{data_dir}/recordings/{stream}/`. The manifests are the catalogue: this module only remembers what they say.
 //!
 //! What belongs here: manifests, finishing, recovery at the start, retention. What does not: what is in the files
 //! (`skywave_media::recording`) and how they are served (`crate::http::vod`).
 
 pub(crate) mod disk;
 mod finisher;
+pub(crate) mod import;
 pub(crate) mod manifest;
+pub(crate) mod pictures;
 mod retention;
 pub(crate) mod writer;
 
 use crate::config::Config;
-use manifest::{Files, Manifest, State, VERSION};
+use manifest::{Files, Manifest, Pictures, State, VERSION};
 use skywave_media::hls::date_time;
 use skywave_media::name::StreamName;
 use skywave_media::recording::{FinishError, ScanError};
@@ -45,6 +47,8 @@ pub(crate) struct Library {
     /// Held while this server may change the folder: another one must not finish what this one records.
     lock: Mutex<Option<fs::File>>,
     jobs: mpsc::Sender<Job>,
+    /// Finished recordings that want pictures.
+    pictures: mpsc::Sender<Key>,
     /// Writers that run and jobs that wait.
     busy: AtomicUsize,
 }
@@ -69,12 +73,14 @@ impl Library {
     /// Reads the catalogue and starts the thread that finishes what a crash has cut off.
     pub(crate) fn open(config: &Config) -> Arc<Self> {
         let (jobs, queue) = mpsc::channel();
+        let (pictures, without_pictures) = mpsc::channel();
         let library = Arc::new(Self {
             root: root(config),
             config: config.recording.clone(),
             known: Mutex::default(),
             lock: Mutex::default(),
             jobs,
+            pictures,
             busy: AtomicUsize::new(0),
         });
         if library.root.is_dir()
@@ -82,6 +88,7 @@ impl Library {
         {
             tracing::error!(folder = %library.root.display(), %error, "the recordings cannot be used");
         }
+        pictures::start(&library, without_pictures);
         let weak = Arc::downgrade(&library);
         let spawned = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
             loop {
@@ -182,6 +189,7 @@ impl Library {
             tracks: Vec::new(),
             sha256: None,
             protected: false,
+            pictures: Pictures::None,
         };
         known.insert((stream.clone(), id), manifest.clone());
         drop(known);
@@ -263,20 +271,18 @@ impl Library {
                 tracing::info!(stream = %key.0, id = key.1, bytes = done.bytes, took_ms, repaired = was_cut, "recording finished");
                 self.change(key, |manifest| {
                     manifest.state = if was_cut { State::Repaired } else { State::Ready };
-                    manifest.bytes = done.bytes;
-                    manifest.duration_ms = millis(done.duration);
-                    manifest.tracks = done.tracks;
-                    manifest.sha256 = Some(done.sha256);
                     if was_cut {
                         manifest.reason = Some(format!(
                             "the server ended unexpectedly; {} bytes were not whole",
                             done.lost_bytes
                         ));
                     }
+                    complete(manifest, done);
                 });
                 if let Err(error) = disk::remove(&files.part()) {
                     tracing::warn!(stream = %key.0, id = key.1, %error, "what was recorded cannot be removed");
                 }
+                self.want_pictures(key);
             }
             Err(finisher::Failure::Finish(FinishError::Scan(ScanError::Empty))) => {
                 tracing::warn!(stream = %key.0, id = key.1, "a recording has not one whole fragment and is removed");
@@ -346,6 +352,7 @@ impl Library {
 
     fn recover_stream(&self, stream: &StreamName, folder: &Path) -> io::Result<()> {
         let mut ids = std::collections::BTreeSet::new();
+        let mut pictures_of = Vec::new();
         for file in fs::read_dir(folder)? {
             let path = file?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -353,10 +360,17 @@ impl Library {
                 Some((id, "part" | "mp4" | "json")) if manifest::is_id(id) => {
                     ids.insert(id.to_owned());
                 }
-                // Was being written when the server ended; what it was made of is still there.
-                Some((id, "mp4.tmp" | "json.tmp")) if manifest::is_id(id) => disk::remove(&path)?,
+                Some((id, "jpg" | "sprite.jpg" | "vtt")) if manifest::is_id(id) => {
+                    pictures_of.push(id.to_owned())
+                }
+                // Was being written when the server, or an import, ended; what it was made of is still there.
+                Some((id, "mp4.tmp" | "json.tmp" | "import")) if manifest::is_id(id) => disk::remove(&path)?,
                 _ => tracing::warn!(path = %path.display(), "no recording of ours"),
             }
+        }
+        for id in pictures_of.iter().filter(|id| !ids.contains(*id)) {
+            // Their recording was removed while they were made.
+            pictures::remove(&self.files(stream, id))?;
         }
         for id in ids {
             self.recover_one(stream, &id);
@@ -387,6 +401,9 @@ impl Library {
         } else if has_mp4 {
             if !manifest.is_playable() || !known {
                 self.change(&key, |manifest| manifest.state = State::Repaired);
+            }
+            if manifest.pictures == Pictures::None {
+                self.want_pictures(&key);
             }
         } else {
             tracing::warn!(%stream, id, "a recording has lost its file");
@@ -444,6 +461,7 @@ pub(crate) fn remove_offline(root: &Path, files: &Files) -> io::Result<()> {
 
 fn remove_files(files: &Files) -> io::Result<()> {
     // The manifest goes last: what a crash leaves is still known.
+    pictures::remove(files)?;
     for path in [files.tmp(), files.part(), files.mp4(), files.json()] {
         disk::remove(&path)?;
     }
@@ -500,7 +518,16 @@ fn orphan(stream: &StreamName, id: &str, files: &Files) -> Manifest {
         tracks: contents.map(|c| c.tracks.into_iter().map(finisher::track).collect()).unwrap_or_default(),
         sha256: None,
         protected: false,
+        pictures: Pictures::None,
     }
+}
+
+/// What is known of a recording once it is finished.
+fn complete(manifest: &mut Manifest, done: finisher::Done) {
+    manifest.bytes = done.bytes;
+    manifest.duration_ms = millis(done.duration);
+    manifest.tracks = done.tracks;
+    manifest.sha256 = Some(done.sha256);
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -22,6 +22,7 @@ use crate::worker::{Worker, WorkerEvent};
 use demand::Demand;
 use ladder::{Ladder, SOURCE};
 use plan::Resume;
+pub(crate) use plan::take_id;
 use publisher::Publisher;
 use relay_node::clock::ClockPair;
 use relay_node::{PublisherEvent, RenditionFeed, TrackDescription};

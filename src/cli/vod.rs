@@ -1,10 +1,15 @@
-//! `skywave vod`: looks at recordings on the disk, with or without a server beside.
+//! `skywave vod`: recordings on the disk. Most of it works with or without a server beside.
+
+mod import;
+mod sources;
 
 use super::{Sources, fail, load_sources, say};
+use crate::config::Config;
 use crate::config::load::Override;
 use crate::recordings::manifest::{Files, Manifest};
 use crate::recordings::{self, disk};
 use clap::{Args, Subcommand};
+use skywave_media::hls::parse_date_time;
 use skywave_media::name::StreamName;
 use skywave_media::recording::{check, finish};
 use skywave_media::time::UnixTime;
@@ -48,6 +53,19 @@ pub(super) enum VodCommand {
         /// The file to write; one that is there already is left alone.
         output: PathBuf,
     },
+    /// Make a recording of a WebM or MP4 file, or of a folder with the pieces of one in which a browser (MediaRecorder) handed it out, while no server
+    /// uses the data folder. H.264 and AAC that fit are copied; everything else is encoded.
+    Import {
+        #[command(flatten)]
+        place: Place,
+        /// The stream whose recording it becomes.
+        stream: StreamName,
+        /// The file, or the folder.
+        source: PathBuf,
+        /// When it begins (RFC 3339, 2026-11-26T12:00:00Z); otherwise what the file says, or when it was written.
+        #[arg(long, value_name = "TIME", value_parser = date_time)]
+        begun: Option<UnixTime>,
+    },
     /// Remove a recording for good, while no server uses the folder (a server does it by DELETE /api/v1/recordings/STREAM/ID).
     Rm {
         #[command(flatten)]
@@ -78,6 +96,8 @@ pub(super) fn run(command: VodCommand) -> ExitCode {
         VodCommand::Show { place, stream, id } => show(&place, &stream, &id),
         VodCommand::Verify { place, stream, id } => verify(&place, stream.as_ref(), id.as_deref()),
         VodCommand::Export { place, stream, id, output } => export(&place, &stream, &id, &output),
+        VodCommand::Import { place, stream, source, begun } => load(&place)
+            .and_then(|config| import::run(&config, &stream, &source, begun).map_err(|words| (1, words))),
         VodCommand::Rm { place, stream, id } => remove(&place, &stream, &id),
         VodCommand::Repair { file, output } => repair(&file, &output),
     };
@@ -89,16 +109,24 @@ pub(super) fn run(command: VodCommand) -> ExitCode {
 
 type Outcome = Result<(), (u8, String)>;
 
-/// The folder of recordings, and all manifests in it.
-fn read(place: &Place) -> Result<(PathBuf, Vec<Manifest>), (u8, String)> {
+fn date_time(text: &str) -> Result<UnixTime, String> {
+    parse_date_time(text).ok_or_else(|| format!("{text:?} is no time such as 2026-11-26T12:00:00Z"))
+}
+
+fn load(place: &Place) -> Result<Config, (u8, String)> {
     let flag = place.data_dir.as_ref().map(|dir| Override {
         origin: "flag --data-dir".to_owned(),
         key: "storage.data_dir".to_owned(),
         value: dir.display().to_string(),
     });
     let flags = flag.into_iter().collect();
-    let config = load_sources(place.sources.config.as_deref(), &place.sources.settings, flags)
-        .map_err(|error| (2, error.to_string()))?;
+    load_sources(place.sources.config.as_deref(), &place.sources.settings, flags)
+        .map_err(|error| (2, error.to_string()))
+}
+
+/// The folder of recordings, and all manifests in it.
+fn read(place: &Place) -> Result<(PathBuf, Vec<Manifest>), (u8, String)> {
+    let config = load(place)?;
     let root = recordings::root(&config);
     match recordings::catalogue(&root) {
         Ok(all) => Ok((root, all)),

@@ -31,6 +31,8 @@ pub(crate) struct Recording {
     pub(crate) keep_bytes: u64,
     /// Least that stays free on the disk, in bytes.
     pub(crate) free_floor_bytes: u64,
+    /// Make pictures of each finished recording.
+    pub(crate) pictures: bool,
 }
 
 /// See [`Gap`].
@@ -59,6 +61,7 @@ impl Default for Recording {
             keep_s: 0,
             keep_bytes: 0,
             free_floor_bytes: 1 << 30,
+            pictures: true,
         }
     }
 }

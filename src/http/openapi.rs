@@ -188,7 +188,7 @@ fn protocols() -> Vec<(&'static str, HttpMethod, Operation)> {
 }
 
 /// What viewers get of recordings.
-fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
+fn recordings_of() -> [(&'static str, HttpMethod, Operation); 6] {
     let stream = || in_path("stream", "Stream name");
     let id = || in_path("id", "The recording's id");
     let list =
@@ -200,6 +200,11 @@ fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
     let hls = about("Media", "A recording as HLS, by byte ranges into the same file")
         .parameter(stream())
         .parameter(id());
+    let picture = |path: &'static str, words: &str, kind: &str| {
+        let picture = about("Media", words).parameter(stream()).parameter(id());
+        let picture = with(picture, answer("200", "It is there once the recording is finished", kind));
+        (path, HttpMethod::Get, with_errors(picture, &["400", "401", "404", "409"]))
+    };
     let document = Content::new(Some(Ref::from_schema_name("RecordedStream")));
     let listed = answer("200", "By id", "text/html");
     let listed = (listed.0, listed.1.content("application/json", document));
@@ -214,6 +219,17 @@ fn recordings_of() -> [(&'static str, HttpMethod, Operation); 3] {
             "/vod/{stream}/{id}/index.m3u8",
             HttpMethod::Get,
             with_errors(with(hls, playlist), &["400", "401", "404", "409"]),
+        ),
+        picture("/vod/{stream}/{id}/thumb.jpg", "A picture that stands for a recording", "image/jpeg"),
+        picture(
+            "/vod/{stream}/{id}/sprite.jpg",
+            "Small pictures of a recording in one, row after row",
+            "image/jpeg",
+        ),
+        picture(
+            "/vod/{stream}/{id}/thumbs.vtt",
+            "Which of the small pictures shows which time, as WebVTT cues `sprite.jpg#xywh=..`",
+            "text/vtt",
         ),
     ]
 }

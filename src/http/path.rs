@@ -87,6 +87,19 @@ pub(super) enum Vod {
     Media(String),
     /// `{id}/iframes.m3u8`
     Keyframes(String),
+    /// One of its pictures.
+    Picture(String, VodPicture),
+}
+
+/// The pictures of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum VodPicture {
+    /// `{id}/thumb.jpg`
+    Thumb,
+    /// `{id}/sprite.jpg`
+    Sprite,
+    /// `{id}/thumbs.vtt`
+    Cues,
 }
 
 /// The built-in pages.
@@ -166,6 +179,9 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
                 "index.m3u8" => Vod::Multivariant(id),
                 "media.m3u8" => Vod::Media(id),
                 "iframes.m3u8" => Vod::Keyframes(id),
+                "thumb.jpg" => Vod::Picture(id, VodPicture::Thumb),
+                "sprite.jpg" => Vod::Picture(id, VodPicture::Sprite),
+                "thumbs.vtt" => Vod::Picture(id, VodPicture::Cues),
                 _ => return Err(PathError::Unknown),
             };
             Route::Vod(stream.parse()?, what)
@@ -309,6 +325,18 @@ mod tests {
             ("/vod/demo/t1/index.m3u8", Route::Vod(stream("demo"), Vod::Multivariant("t1".to_owned()))),
             ("/vod/demo/t1/media.m3u8", Route::Vod(stream("demo"), Vod::Media("t1".to_owned()))),
             ("/vod/demo/t1/iframes.m3u8", Route::Vod(stream("demo"), Vod::Keyframes("t1".to_owned()))),
+            (
+                "/vod/demo/t1/thumb.jpg",
+                Route::Vod(stream("demo"), Vod::Picture("t1".to_owned(), VodPicture::Thumb)),
+            ),
+            (
+                "/vod/demo/t1/sprite.jpg",
+                Route::Vod(stream("demo"), Vod::Picture("t1".to_owned(), VodPicture::Sprite)),
+            ),
+            (
+                "/vod/demo/t1/thumbs.vtt",
+                Route::Vod(stream("demo"), Vod::Picture("t1".to_owned(), VodPicture::Cues)),
+            ),
             ("/api/v1/openapi.json", Route::OpenApi),
             ("/metrics", Route::Metrics),
             ("/healthz", Route::Healthz),

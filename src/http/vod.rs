@@ -2,6 +2,7 @@
 
 mod file;
 mod page;
+mod pictures;
 mod playlists;
 
 use super::door::Visitor;
@@ -11,8 +12,9 @@ use super::recordings::unknown;
 use super::reply::{self, Problem, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::recordings::manifest::Manifest;
+use crate::recordings::manifest::{Manifest, Pictures};
 use bytes::Bytes;
+use headers::HeaderMapExt;
 use serde::Serialize;
 use skywave_media::name::StreamName;
 use skywave_media::recording::{Clip, ClipError, Index, IndexError, clip, read_index};
@@ -44,6 +46,12 @@ struct Entry {
     mp4: String,
     /// Path of the HLS playlist.
     hls: String,
+    /// Path of a picture of it; null while there is none.
+    #[schema(required = true)]
+    thumb: Option<String>,
+    /// Path of the WebVTT file with small pictures of it; null while there are none.
+    #[schema(required = true)]
+    thumbs: Option<String>,
 }
 
 /// Answers what is asked of a stream's recordings.
@@ -68,6 +76,10 @@ pub(super) async fn get(
         Vod::Multivariant(id) => playlist(app, stream, id, visitor, playlists::multivariant).await?,
         Vod::Media(id) => playlist(app, stream, id, visitor, playlists::media).await?,
         Vod::Keyframes(id) => playlist(app, stream, id, visitor, playlists::keyframes).await?,
+        Vod::Picture(id, which) => {
+            let seen = request.headers.typed_get();
+            pictures::get(app, &playable(app, stream, id)?, *which, visitor, seen).await?
+        }
     };
     if visitor.is_private() {
         // Shared caches would hand it to people without a key (RFC 9111 section 3.5).
@@ -117,6 +129,10 @@ fn playable(app: &App, stream: &StreamName, id: &str) -> Result<Manifest, Proble
 /// The list: a page for browsers, JSON for everybody else.
 fn list(app: &App, stream: &StreamName, visitor: &Visitor, request: &Request) -> Result<Reply, Problem> {
     let query = visitor.carried_query().map(|query| format!("?{query}")).unwrap_or_default();
+    let picture = |manifest: &Manifest, file: &str| {
+        let has = manifest.is_playable() && manifest.pictures == Pictures::Ready;
+        has.then(|| format!("/vod/{stream}/{}/{file}{query}", manifest.id))
+    };
     let entries: Vec<Entry> = app
         .registry
         .library()
@@ -125,6 +141,8 @@ fn list(app: &App, stream: &StreamName, visitor: &Visitor, request: &Request) ->
         .map(|manifest| Entry {
             mp4: format!("/vod/{stream}/{}.mp4{query}", manifest.id),
             hls: format!("/vod/{stream}/{}/index.m3u8{query}", manifest.id),
+            thumb: picture(&manifest, "thumb.jpg"),
+            thumbs: picture(&manifest, "thumbs.vtt"),
             manifest,
         })
         .collect();

@@ -40,6 +40,23 @@ pub(crate) struct Manifest {
     pub(crate) sha256: Option<String>,
     /// Is never removed to make room, nor for its age.
     pub(crate) protected: bool,
+    /// Its pictures for lists and seek bars.
+    #[serde(default)]
+    pub(crate) pictures: Pictures,
+}
+
+/// Whether a recording has pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RecordingPictures)]
+pub(crate) enum Pictures {
+    /// Not yet, or it is sound alone.
+    #[default]
+    None,
+    /// It has.
+    Ready,
+    /// They could not be made; the log says why.
+    Failed,
 }
 
 /// Where a recording is in its life.
@@ -115,6 +132,26 @@ impl Files {
     /// The finished file while it is written.
     pub(crate) fn tmp(&self) -> PathBuf {
         self.folder.join(format!("{}.mp4.tmp", self.id))
+    }
+
+    /// What is imported, while it is.
+    pub(crate) fn import(&self) -> PathBuf {
+        self.folder.join(format!("{}.import", self.id))
+    }
+
+    /// The picture that stands for it.
+    pub(crate) fn thumb(&self) -> PathBuf {
+        self.folder.join(format!("{}.jpg", self.id))
+    }
+
+    /// The sheet of small pictures.
+    pub(crate) fn sprite(&self) -> PathBuf {
+        self.folder.join(format!("{}.sprite.jpg", self.id))
+    }
+
+    /// Where in the sheet which time is.
+    pub(crate) fn vtt(&self) -> PathBuf {
+        self.folder.join(format!("{}.vtt", self.id))
     }
 
     /// The manifest.

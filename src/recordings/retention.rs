@@ -92,6 +92,7 @@ mod tests {
             tracks: Vec::new(),
             sha256: None,
             protected: false,
+            pictures: Default::default(),
         }
     }
 

@@ -11,6 +11,8 @@ fn config(folder: &Path) -> Config {
     let mut config = Config::default();
     config.storage.data_dir = folder.to_owned();
     config.recording.free_floor_bytes = 0;
+    // The child would be this test.
+    config.recording.pictures = false;
     config
 }
 

@@ -120,7 +120,7 @@ pub(super) fn plan_config(config: &Config) -> PlanConfig {
 }
 
 /// A take's id: the millisecond it began, in base 36, so that segment names never repeat.
-pub(super) fn take_id(wall: UnixTime) -> TakeId {
+pub(crate) fn take_id(wall: UnixTime) -> TakeId {
     let mut millis = wall.as_micros().unsigned_abs() / 1000;
     let mut digits = Vec::new();
     while millis > 0 || digits.is_empty() {

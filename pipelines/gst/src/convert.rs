@@ -23,6 +23,15 @@ pub(crate) fn media_time(time: gst::ClockTime) -> MediaTime {
     MediaTime::from_nanos(nanos - TIMELINE_ORIGIN_NANOS)
 }
 
+/// A time of a file's, whose zero is its own beginning.
+pub(crate) fn media_time_of_file(time: gst::Signed<gst::ClockTime>) -> MediaTime {
+    let nanos = |time: gst::ClockTime| i64::try_from(time.nseconds()).unwrap_or(i64::MAX);
+    MediaTime::from_nanos(match time {
+        gst::Signed::Positive(time) => nanos(time),
+        gst::Signed::Negative(time) => -nanos(time),
+    })
+}
+
 /// The caps of coded frames of this format.
 pub(crate) fn caps_of(format: &Format) -> gst::Caps {
     match format {

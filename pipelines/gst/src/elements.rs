@@ -12,6 +12,8 @@ pub enum NeededFor {
     Worker,
     /// The worker with OpenH264 as its encoder.
     OpenH264,
+    /// Reading whole files: `skywave vod import`, and pictures of recordings.
+    Files,
     /// The WHIP client: `skywave publish`.
     Publish,
     /// The WHEP client: `skywave play` (beside what the WHIP client and the worker need).
@@ -23,6 +25,7 @@ impl fmt::Display for NeededFor {
         f.write_str(match self {
             Self::Worker => "transcoding",
             Self::OpenH264 => "encoding with OpenH264",
+            Self::Files => "importing files and making pictures of recordings",
             Self::Publish => "skywave publish",
             Self::Play => "skywave play",
         })
@@ -51,7 +54,7 @@ const LIBAV: &str = "gstreamer1.0-libav";
 const NICE: &str = "gstreamer1.0-nice";
 
 /// Every element the product names, and those that they make themselves (`webrtcbin` needs ICE, DTLS and SRTP).
-const ELEMENTS: [(&str, &str, NeededFor); 50] = [
+const ELEMENTS: [(&str, &str, NeededFor); 57] = [
     ("appsrc", BASE, NeededFor::Worker),
     ("appsink", BASE, NeededFor::Worker),
     ("videoconvertscale", BASE, NeededFor::Worker),
@@ -68,6 +71,19 @@ const ELEMENTS: [(&str, &str, NeededFor); 50] = [
     ("pngdec", GOOD, NeededFor::Worker),
     ("openh264enc", BAD, NeededFor::OpenH264),
     ("h264parse", BAD, NeededFor::OpenH264),
+    ("filesrc", "libgstreamer1.0-0", NeededFor::Files),
+    ("fakesink", "libgstreamer1.0-0", NeededFor::Files),
+    ("queue", "libgstreamer1.0-0", NeededFor::Files),
+    ("parsebin", BASE, NeededFor::Files),
+    ("decodebin", BASE, NeededFor::Files),
+    ("matroskademux", GOOD, NeededFor::Files),
+    ("qtdemux", GOOD, NeededFor::Files),
+    ("aacparse", GOOD, NeededFor::Files),
+    ("deinterlace", GOOD, NeededFor::Files),
+    ("videoflip", GOOD, NeededFor::Files),
+    ("audioconvert", BASE, NeededFor::Files),
+    ("audioresample", BASE, NeededFor::Files),
+    ("audiorate", BASE, NeededFor::Files),
     ("webrtcbin", BAD, NeededFor::Publish),
     ("nicesrc", NICE, NeededFor::Publish),
     ("nicesink", NICE, NeededFor::Publish),
@@ -85,19 +101,13 @@ const ELEMENTS: [(&str, &str, NeededFor); 50] = [
     ("vp8enc", GOOD, NeededFor::Publish),
     ("vp9enc", GOOD, NeededFor::Publish),
     ("opusenc", BASE, NeededFor::Publish),
-    ("filesrc", "libgstreamer1.0-0", NeededFor::Publish),
     ("videotestsrc", BASE, NeededFor::Publish),
     ("audiotestsrc", BASE, NeededFor::Publish),
-    ("audioconvert", BASE, NeededFor::Publish),
-    ("audioresample", BASE, NeededFor::Publish),
     ("videoconvert", BASE, NeededFor::Publish),
     ("videoscale", BASE, NeededFor::Publish),
     ("videorate", BASE, NeededFor::Publish),
-    ("decodebin", BASE, NeededFor::Publish),
     ("v4l2src", GOOD, NeededFor::Publish),
     ("rtspsrc", GOOD, NeededFor::Publish),
-    ("matroskademux", GOOD, NeededFor::Publish),
-    ("qtdemux", GOOD, NeededFor::Publish),
     ("rtpvp8depay", GOOD, NeededFor::Play),
     ("rtpvp9depay", GOOD, NeededFor::Play),
     ("rtpopusdepay", GOOD, NeededFor::Play),

@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod elements;
+pub mod file;
 pub mod transcode;
 pub mod webrtc_client;
 pub mod whep_client;

@@ -14,6 +14,8 @@ mod restart;
 mod video;
 
 pub use audio::AudioLane;
+pub(crate) use audio::{ENCODER_DELAY, PRIMING_FRAMES};
+pub(crate) use engine::Engine;
 pub use engine::{Progress, Waker};
 pub use video::VideoLane;
 

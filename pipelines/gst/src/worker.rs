@@ -8,7 +8,7 @@
 
 mod link;
 mod liveness;
-mod log;
+pub(crate) mod log;
 
 use crate::transcode::{AudioLane, TranscodeError, VideoLane, Waker};
 use link::Link;

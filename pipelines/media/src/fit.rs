@@ -364,7 +364,7 @@ fn nanos(span: Duration) -> i64 {
 
 /// Whether HLS players take this stream: Baseline, Main or High, 4:2:0, 8 bit, progressive
 /// (HLS authoring specification, section 1).
-fn playable(format: &VideoFormat) -> bool {
+pub fn playable(format: &VideoFormat) -> bool {
     let Ok(sps) = AvcConfig::parse(&format.config).and_then(|config| config.first_sps()) else {
         return false;
     };

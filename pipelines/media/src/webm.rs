@@ -18,7 +18,10 @@ pub mod reader;
 pub mod repair;
 pub mod writer;
 
+mod date;
 mod gate;
 mod index;
 mod lacing;
 mod order;
+
+pub use date::date_utc;

@@ -354,7 +354,7 @@ impl VideoOut {
 }
 
 impl FrameMessage {
-    fn validate(&self) -> Result<(), ProtoError> {
+    pub(crate) fn validate(&self) -> Result<(), ProtoError> {
         check_time([self.pts, self.dts].into_iter().chain(self.duration))?;
         check(usize::from(self.output.0) < MAX_OUTPUTS, "number of an output")?;
         check(self.format.as_ref().is_none_or(|f| f.kind() == self.kind), "format of the other lane")

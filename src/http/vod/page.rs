@@ -13,7 +13,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
     padding:1rem;margin:1rem 0}video{width:100%;max-height:60vh;background:#000}h2{font-size:1rem;margin:0 0 .5rem}\
     @media(prefers-color-scheme:dark){body{color:#dde5ee;background:#10161d}article{background:#18212b;border-color:#2b3947}a{color:#8cc4ff}}";
 
-const POLICY: &str = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'";
 
 /// The page. Stream names and ids need no escaping: neither can hold a character that HTML knows.
 pub(super) fn page(stream: &StreamName, entries: &[Entry]) -> Reply {
@@ -36,7 +36,7 @@ pub(super) fn page(stream: &StreamName, entries: &[Entry]) -> Reply {
     reply
 }
 
-fn article(html: &mut String, Entry { manifest, mp4, hls }: &Entry) {
+fn article(html: &mut String, Entry { manifest, mp4, hls, thumb, .. }: &Entry) {
     let seconds = manifest.duration_ms / 1000;
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let megabytes = manifest.bytes as f64 / 1e6;
@@ -47,9 +47,10 @@ fn article(html: &mut String, Entry { manifest, mp4, hls }: &Entry) {
     );
     let words = match manifest.state {
         State::Ready | State::Repaired => {
+            let poster = thumb.as_ref().map(|thumb| format!(" poster=\"{thumb}\"")).unwrap_or_default();
             let _memory = write!(
                 html,
-                "<video controls preload=\"metadata\" src=\"{mp4}\"></video>\
+                "<video controls preload=\"metadata\"{poster} src=\"{mp4}\"></video>\
                  <p><a href=\"{mp4}\" download>Download</a> · <a href=\"{hls}\">HLS</a></p></article>"
             );
             return;

@@ -8,6 +8,7 @@ use super::engine::{Progress, Waker};
 use super::restart::Restarts;
 use decoder::AudioDecoder;
 use encoder::{AudioEncoder, LEAD_SAMPLES};
+pub(crate) use encoder::{ENCODER_DELAY, PRIMING_FRAMES};
 use skywave_media::cadence_audio::{AudioCadence, AudioCadenceConfig};
 use skywave_media::frame::Frame;
 use skywave_media::time::{MediaTime, Mono};

@@ -49,7 +49,7 @@ struct Complaints {
 
 /// `appsrc ! {description} ! appsink`, running; stopped when dropped.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
     sink: gst_app::AppSink,
@@ -59,7 +59,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Builds and starts the pipeline.
-    pub(super) fn start(description: &str, caps: &gst::Caps, waker: &Waker) -> Result<Self, TranscodeError> {
+    pub(crate) fn start(description: &str, caps: &gst::Caps, waker: &Waker) -> Result<Self, TranscodeError> {
         let failed = |reason: String| TranscodeError::Start { what: description.to_owned(), reason };
         let middle =
             gst::parse::bin_from_description(description, true).map_err(|e| failed(e.to_string()))?;
@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// Puts a buffer at the entry. Does not block.
-    pub(super) fn push(&mut self, buffer: gst::Buffer) {
+    pub(crate) fn push(&mut self, buffer: gst::Buffer) {
         self.pushed += 1;
         if let Err(e) = self.source.push_buffer(buffer) {
             let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Says that no more comes in, then pulls what is left, waiting at most `patience` for each sample.
-    pub(super) fn finish(&self, patience: gst::ClockTime) -> Vec<gst::Sample> {
+    pub(crate) fn finish(&self, patience: gst::ClockTime) -> Vec<gst::Sample> {
         // An error here means that the pipeline is dead already: nothing is left.
         let _ = self.source.end_of_stream();
         std::iter::from_fn(|| self.sink.try_pull_sample(patience)).collect()
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// The error that stopped the pipeline, if one has.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).error.clone()
     }
 

@@ -12,14 +12,14 @@ const MAX_LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Writes one line: a level, a space, and text in which line ends became spaces.
-pub(super) fn line(level: &str, text: &str) {
+pub(crate) fn line(level: &str, text: &str) {
     let text = text.replace(['\n', '\r'], " ");
     // Nothing can be done, and nobody be told, when standard error is closed.
     let _ = writeln!(std::io::stderr().lock(), "{level} {text}");
 }
 
 /// Sends GStreamer's errors and warnings to standard error, a bounded number of lines a second.
-pub(super) fn install() {
+pub(crate) fn install() {
     gst::log::remove_default_log_function();
     gst::log::set_default_threshold(gst::DebugLevel::Warning);
     gst::log::set_active(true);

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 /// Samples by which the decoded output lags behind the input: the encoder's look-ahead and the overlap of its transform
 /// (measured; `tests/worker/alignment.rs` fails when it changes).
-const ENCODER_DELAY: i64 = 1600;
+pub(crate) const ENCODER_DELAY: i64 = 1600;
 
 /// Frames at the start that hold only what was before the first sample.
-const PRIMING_FRAMES: u64 = (ENCODER_DELAY as u64).div_ceil(BLOCK_SAMPLES as u64);
+pub(crate) const PRIMING_FRAMES: u64 = (ENCODER_DELAY as u64).div_ceil(BLOCK_SAMPLES as u64);
 
 /// Samples that must come before the place where the first frame shall stand.
 pub(super) const LEAD_SAMPLES: i64 = PRIMING_FRAMES as i64 * BLOCK_SAMPLES as i64 - ENCODER_DELAY;
