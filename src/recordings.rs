@@ -15,11 +15,12 @@ mod retention;
 pub(crate) mod writer;
 
 use crate::config::Config;
-use manifest::{Files, Manifest, Pictures, State, VERSION};
+use manifest::{Container, Files, Manifest, Pictures, State, VERSION};
 use skywave_media::hls::date_time;
 use skywave_media::name::StreamName;
 use skywave_media::recording::{FinishError, ScanError};
 use skywave_media::time::UnixTime;
+use skywave_media::webm::repair::RepairError;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -165,14 +166,25 @@ impl Library {
         }
     }
 
-    /// A new recording in the catalogue, growing from now on. Its id is the take's, with a number where the take has several.
-    pub(super) fn begin(&self, stream: &StreamName, take: &str, begun: UnixTime) -> io::Result<Manifest> {
+    /// A new recording in the catalogue, growing from now on. Its id is the take's, with a number where the take has several; archives of what
+    /// was published have a word of their own in it.
+    pub(super) fn begin(
+        &self,
+        stream: &StreamName,
+        take: &str,
+        container: Container,
+        begun: UnixTime,
+    ) -> io::Result<Manifest> {
         self.take_lock()?;
         let folder = self.root.join(stream.as_str());
         fs::create_dir_all(&folder)?;
         let mut known = self.lock();
         let free = |id: &String| !known.contains_key(&(stream.clone(), id.clone()));
-        let id = std::iter::once(take.to_owned())
+        let take = match container {
+            Container::Mp4 => take.to_owned(),
+            Container::Webm => format!("{take}-source"),
+        };
+        let id = std::iter::once(take.clone())
             .chain((2..).map(|number: u32| format!("{take}-{number}")))
             .find(free)
             .expect("the numbers do not end");
@@ -181,6 +193,7 @@ impl Library {
             id: id.clone(),
             stream: stream.clone(),
             state: State::Recording,
+            container,
             reason: None,
             begun: date_time(begun),
             begun_us: begun.as_micros(),
@@ -265,7 +278,7 @@ impl Library {
         let files = self.files(&key.0, &key.1);
         let was_cut = manifest.state == State::Recording;
         let began = std::time::Instant::now();
-        match finisher::finish_part(&files, UnixTime::from_micros(manifest.begun_us)) {
+        match finisher::finish_part(&files, manifest.container, UnixTime::from_micros(manifest.begun_us)) {
             Ok(done) => {
                 let took_ms = began.elapsed().as_millis();
                 tracing::info!(stream = %key.0, id = key.1, bytes = done.bytes, took_ms, repaired = was_cut, "recording finished");
@@ -284,7 +297,10 @@ impl Library {
                 }
                 self.want_pictures(key);
             }
-            Err(finisher::Failure::Finish(FinishError::Scan(ScanError::Empty))) => {
+            Err(
+                finisher::Failure::Finish(FinishError::Scan(ScanError::Empty))
+                | finisher::Failure::Webm(RepairError::Empty),
+            ) => {
                 tracing::warn!(stream = %key.0, id = key.1, "a recording has not one whole fragment and is removed");
                 if let Err(error) = self.erase(&manifest) {
                     tracing::warn!(stream = %key.0, id = key.1, %error, "it cannot be removed");
@@ -357,11 +373,11 @@ impl Library {
             let path = file?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match name.split_once('.') {
-                Some((id, "part" | "mp4" | "json")) if manifest::is_id(id) => {
+                Some((id, "part" | "mp4" | "webm" | "json")) if manifest::is_id(id) => {
                     ids.insert(id.to_owned());
                 }
                 Some((id, "jpg" | "sprite.jpg" | "vtt")) if manifest::is_id(id) => {
-                    pictures_of.push(id.to_owned())
+                    pictures_of.push(id.to_owned());
                 }
                 // Was being written when the server, or an import, ended; what it was made of is still there.
                 Some((id, "mp4.tmp" | "json.tmp" | "import")) if manifest::is_id(id) => disk::remove(&path)?,
@@ -380,7 +396,7 @@ impl Library {
 
     fn recover_one(&self, stream: &StreamName, id: &str) {
         let files = self.files(stream, id);
-        let (has_part, has_mp4) = (files.part().exists(), files.mp4().exists());
+        let (has_part, is_finished) = (files.part().exists(), files.mp4().exists() || files.webm().exists());
         let read =
             read_manifest(&files.json()).filter(|manifest| manifest.id == id && manifest.stream == *stream);
         let known = read.is_some();
@@ -398,7 +414,7 @@ impl Library {
             });
             self.busy.fetch_add(1, Ordering::AcqRel);
             let _finisher_runs = self.jobs.send(Job::Finish(key));
-        } else if has_mp4 {
+        } else if is_finished {
             if !manifest.is_playable() || !known {
                 self.change(&key, |manifest| manifest.state = State::Repaired);
             }
@@ -462,7 +478,7 @@ pub(crate) fn remove_offline(root: &Path, files: &Files) -> io::Result<()> {
 fn remove_files(files: &Files) -> io::Result<()> {
     // The manifest goes last: what a crash leaves is still known.
     pictures::remove(files)?;
-    for path in [files.tmp(), files.part(), files.mp4(), files.json()] {
+    for path in [files.tmp(), files.part(), files.mp4(), files.webm(), files.json()] {
         disk::remove(&path)?;
     }
     Ok(())
@@ -496,7 +512,12 @@ fn read_manifest(path: &Path) -> Option<Manifest> {
 
 /// What can be said of a recording without manifest.
 fn orphan(stream: &StreamName, id: &str, files: &Files) -> Manifest {
-    let file = if files.mp4().exists() { files.mp4() } else { files.part() };
+    let finished = [files.mp4(), files.webm()].into_iter().find(|file| file.exists());
+    let file = finished.unwrap_or_else(|| files.part());
+    let container = match starts_as_webm(&file) {
+        true => Container::Webm,
+        false => Container::Mp4,
+    };
     let meta = fs::metadata(&file).ok();
     let begun = meta.as_ref().and_then(|meta| meta.created().or_else(|_| meta.modified()).ok());
     let since = begun.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
@@ -510,6 +531,7 @@ fn orphan(stream: &StreamName, id: &str, files: &Files) -> Manifest {
         id: id.to_owned(),
         stream: stream.clone(),
         state: State::Recording,
+        container,
         reason: Some("its manifest was missing; the time it began is that of its file".to_owned()),
         begun: date_time(begun),
         begun_us: begun.as_micros(),
@@ -520,6 +542,13 @@ fn orphan(stream: &StreamName, id: &str, files: &Files) -> Manifest {
         protected: false,
         pictures: Pictures::None,
     }
+}
+
+/// Whether a file is an archive, by its first bytes.
+fn starts_as_webm(path: &Path) -> bool {
+    let mut first = [0; 4];
+    let read = fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut first));
+    read.is_ok() && skywave_media::webm::reader::has_header(&first)
 }
 
 /// What is known of a recording once it is finished.

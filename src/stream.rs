@@ -266,6 +266,7 @@ impl Stream {
         self.phase = Phase::Live;
         self.forget_publisher();
         self.rendition.stand_in(false);
+        self.recording.expect_published(new.tracks.iter().map(|track| track.kind));
         self.publisher = Some(Publisher::new(new, self.epoch, now, wall_clock()));
         self.set_idle(!self.is_wanted(now));
         self.expect_lanes(now);
@@ -443,6 +444,7 @@ impl Stream {
                             self.rendition.stand_in(true);
                         }
                     }
+                    self.recording.handle_published_frame(&frame, now);
                     self.take_source_frame(frame, now);
                 }
                 IngestOutput::KeyframeNeeded { track, reason } => {

@@ -156,6 +156,12 @@ impl Urls {
         format!("{}/vod/{stream}/{id}.mp4", self.base)
     }
 
+    /// What was archived as it was published.
+    #[must_use]
+    pub fn archived_file(&self, stream: &str, id: &str) -> String {
+        format!("{}/vod/{stream}/{id}.webm", self.base)
+    }
+
     /// A recording as HLS.
     #[must_use]
     pub fn recorded_hls(&self, stream: &str, id: &str) -> String {

@@ -220,3 +220,42 @@ fn a_full_disk_stops_the_recording_and_nothing_else() -> Result<()> {
         Ok(())
     })
 }
+
+/// With `recording.archive` the publisher's own pictures and sound are kept beside the MP4, also over a kill.
+#[tokio::test]
+async fn what_was_published_is_archived_as_it_was() -> Result<()> {
+    let folder = TempDir::new()?;
+    let keys = ["recording.archive=true".to_owned()];
+    let mut server = Server::start_set(&settings(folder.path()), &keys).await?;
+    for (name, kill) in [("archived", false), ("archived-cut", true)] {
+        let mut publisher = Publisher::start(&server.urls.whip(name), &TestPublish::default())?;
+        recorded(&server, name, 6_000).await?;
+        if kill {
+            server.vanish().await?;
+            drop(publisher);
+            server = Server::start_set(&settings(folder.path()), &keys).await?;
+        } else {
+            publisher.stop().await?;
+        }
+        let both = wait::until("both recordings to be finished", Duration::from_secs(60), async || {
+            let all = server.recordings().await?;
+            let all: Vec<_> = all.into_iter().filter(|one| one.stream == name).collect();
+            let done = all.iter().all(|one| ["ready", "repaired"].contains(&one.state.as_str()));
+            if all.len() == 2 && done { Ok(Some(all)) } else { bail!("there are {all:?}") }
+        })
+        .await?;
+        let archive = both.iter().find(|one| one.id.ends_with("-source")).context("no archive")?;
+        let other = both.iter().find(|one| !one.id.ends_with("-source")).context("no MP4")?;
+        ensure!(archive.duration_ms.abs_diff(other.duration_ms) <= 1_200, "{both:?}");
+        let url = server.urls.archived_file(name, &archive.id);
+        let probe = ffmpeg::probe(&url).await?;
+        ensure!(probe.video.is_some_and(|video| video.codec_name == "vp8"));
+        ensure!(probe.audio.is_some_and(|audio| audio.codec_name == "opus"));
+        let decoded = ffmpeg::decode(&url, 60).await?;
+        show(&format!("{name}: {} ms, {decoded:?}, {} bytes", archive.duration_ms, archive.bytes));
+        let seconds = archive.duration_ms as f64 / 1000.0;
+        ensure!(decoded.pictures as f64 >= seconds * 28.0 && decoded.seconds >= seconds - 0.1, "{decoded:?}");
+        ensure!(server.http.get(server.urls.recorded_file(name, &archive.id)).send().await?.status() == 404);
+    }
+    Ok(())
+}

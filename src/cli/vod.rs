@@ -207,7 +207,7 @@ fn export(place: &Place, stream: &StreamName, id: &str, output: &Path) -> Outcom
         return Err((1, format!("{id} is not finished: its state is {:?}", manifest.state).to_lowercase()));
     }
     let io = |error: std::io::Error| (1, format!("cannot copy {id} to {}: {error}", output.display()));
-    let mut from = File::open(files.mp4()).map_err(io)?;
+    let mut from = File::open(files.finished(manifest.container)).map_err(io)?;
     let mut to = File::create_new(output).map_err(io)?;
     let bytes =
         std::io::copy(&mut from, &mut to).and_then(|bytes| to.sync_all().map(|()| bytes)).map_err(io)?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use skywave_media::recording::{Gap, RecorderConfig};
+use skywave_media::webm::archive::ArchiveConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct Storage {
 pub(crate) struct Recording {
     /// Record every stream from its beginning.
     pub(crate) enabled: bool,
+    /// Keep what is recorded as it was published, too: WebM beside the MP4.
+    pub(crate) archive: bool,
     /// The time in which nobody published: kept, or left out.
     pub(crate) gap: GapName,
     /// A file that is as long goes over into the next one, in seconds; 0: never.
@@ -55,6 +58,7 @@ impl Default for Recording {
     fn default() -> Self {
         Self {
             enabled: false,
+            archive: false,
             gap: GapName::Keep,
             rotate_s: 43_200,
             rotate_bytes: 0,
@@ -77,6 +81,12 @@ impl Recording {
             rotate_after: (self.rotate_s > 0).then(|| Duration::from_secs(self.rotate_s)),
             rotate_bytes: (self.rotate_bytes > 0).then_some(self.rotate_bytes),
         }
+    }
+
+    /// The archiver's part of it.
+    pub(crate) fn archiver(&self) -> ArchiveConfig {
+        let RecorderConfig { rotate_after, rotate_bytes, .. } = self.recorder();
+        ArchiveConfig { rotate_after, rotate_bytes }
     }
 
     /// Every value that cannot work.

@@ -81,6 +81,8 @@ pub(super) enum Vod {
     List,
     /// `{id}.mp4`
     File(String),
+    /// `{id}.webm`
+    Archive(String),
     /// `{id}/index.m3u8`
     Multivariant(String),
     /// `{id}/media.m3u8`
@@ -170,8 +172,12 @@ pub(super) fn parse(path: &str) -> Result<Route, PathError> {
         }
         ["vod", stream, ""] => Route::Vod(stream.parse()?, Vod::List),
         ["vod", stream, file] => {
-            let id = file.strip_suffix(".mp4").ok_or(PathError::Unknown)?;
-            Route::Vod(stream.parse()?, Vod::File(id_of(id)?))
+            let what = match file.rsplit_once('.') {
+                Some((id, "mp4")) => Vod::File(id_of(id)?),
+                Some((id, "webm")) => Vod::Archive(id_of(id)?),
+                _ => return Err(PathError::Unknown),
+            };
+            Route::Vod(stream.parse()?, what)
         }
         ["vod", stream, id, file] => {
             let id = id_of(id)?;
@@ -322,6 +328,7 @@ mod tests {
             ("/api/v1/recordings/demo/t1/protection", Route::Protection(stream("demo"), "t1".to_owned())),
             ("/vod/demo/", Route::Vod(stream("demo"), Vod::List)),
             ("/vod/demo/t1.mp4", Route::Vod(stream("demo"), Vod::File("t1".to_owned()))),
+            ("/vod/demo/t1-source.webm", Route::Vod(stream("demo"), Vod::Archive("t1-source".to_owned()))),
             ("/vod/demo/t1/index.m3u8", Route::Vod(stream("demo"), Vod::Multivariant("t1".to_owned()))),
             ("/vod/demo/t1/media.m3u8", Route::Vod(stream("demo"), Vod::Media("t1".to_owned()))),
             ("/vod/demo/t1/iframes.m3u8", Route::Vod(stream("demo"), Vod::Keyframes("t1".to_owned()))),

@@ -12,7 +12,7 @@ use super::recordings::unknown;
 use super::reply::{self, Problem, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::recordings::manifest::{Manifest, Pictures};
+use crate::recordings::manifest::{Container, Manifest, Pictures};
 use bytes::Bytes;
 use headers::HeaderMapExt;
 use serde::Serialize;
@@ -42,10 +42,15 @@ pub(super) struct VodList {
 struct Entry {
     #[serde(flatten)]
     manifest: Manifest,
-    /// Path of the file.
-    mp4: String,
-    /// Path of the HLS playlist.
-    hls: String,
+    /// Path of the file; null for what was archived as it was published.
+    #[schema(required = true)]
+    mp4: Option<String>,
+    /// Path of the HLS playlist; null likewise.
+    #[schema(required = true)]
+    hls: Option<String>,
+    /// Path of the archive: WebM, or with H.264 Matroska; null for all else.
+    #[schema(required = true)]
+    webm: Option<String>,
     /// Path of a picture of it; null while there is none.
     #[schema(required = true)]
     thumb: Option<String>,
@@ -65,7 +70,7 @@ pub(super) async fn get(
     let mut reply = match what {
         Vod::List => list(app, stream, visitor, request)?,
         Vod::File(id) => {
-            let manifest = playable(app, stream, id)?;
+            let manifest = playable(app, stream, id, Container::Mp4)?;
             let (opened, length) = file::open(path(app, &manifest), &manifest.id).await?;
             let span = file::clip_span(&request.query)?;
             match span {
@@ -73,12 +78,17 @@ pub(super) async fn get(
                 Some(span) => file::send_clip(opened, cut(app, &manifest, length, span).await?, &manifest),
             }
         }
+        Vod::Archive(id) => {
+            let manifest = playable(app, stream, id, Container::Webm)?;
+            let (opened, length) = file::open(path(app, &manifest), &manifest.id).await?;
+            file::send(opened, &file::plan(&manifest, length, request))
+        }
         Vod::Multivariant(id) => playlist(app, stream, id, visitor, playlists::multivariant).await?,
         Vod::Media(id) => playlist(app, stream, id, visitor, playlists::media).await?,
         Vod::Keyframes(id) => playlist(app, stream, id, visitor, playlists::keyframes).await?,
         Vod::Picture(id, which) => {
             let seen = request.headers.typed_get();
-            pictures::get(app, &playable(app, stream, id)?, *which, visitor, seen).await?
+            pictures::get(app, &playable(app, stream, id, Container::Mp4)?, *which, visitor, seen).await?
         }
     };
     if visitor.is_private() {
@@ -89,7 +99,7 @@ pub(super) async fn get(
 }
 
 fn path(app: &App, manifest: &Manifest) -> PathBuf {
-    app.registry.library().files(&manifest.stream, &manifest.id).mp4()
+    app.registry.library().files(&manifest.stream, &manifest.id).finished(manifest.container)
 }
 
 /// A clip of a recording.
@@ -113,9 +123,20 @@ async fn cut(
     }
 }
 
-/// A recording that can be played, or why it cannot.
-fn playable(app: &App, stream: &StreamName, id: &str) -> Result<Manifest, Problem> {
+/// A recording of this kind that can be played, or why it cannot.
+fn playable(app: &App, stream: &StreamName, id: &str, wanted: Container) -> Result<Manifest, Problem> {
     let manifest = app.registry.library().get(stream, id).ok_or_else(|| unknown(stream, id))?;
+    if manifest.container != wanted {
+        let file = match manifest.container {
+            Container::Mp4 => "an MP4, and HLS",
+            Container::Webm => "WebM, as it was published, and nothing else",
+        };
+        return Err(Problem::new(
+            404,
+            "Another kind",
+            format!("{id} is {file}; /vod/{stream}/ lists its address"),
+        ));
+    }
     if manifest.is_playable() {
         return Ok(manifest);
     }
@@ -139,8 +160,9 @@ fn list(app: &App, stream: &StreamName, visitor: &Visitor, request: &Request) ->
         .of(stream)
         .into_iter()
         .map(|manifest| Entry {
-            mp4: format!("/vod/{stream}/{}.mp4{query}", manifest.id),
-            hls: format!("/vod/{stream}/{}/index.m3u8{query}", manifest.id),
+            mp4: manifest.is_mp4().then(|| format!("/vod/{stream}/{}.mp4{query}", manifest.id)),
+            hls: manifest.is_mp4().then(|| format!("/vod/{stream}/{}/index.m3u8{query}", manifest.id)),
+            webm: (!manifest.is_mp4()).then(|| format!("/vod/{stream}/{}.webm{query}", manifest.id)),
             thumb: picture(&manifest, "thumb.jpg"),
             thumbs: picture(&manifest, "thumbs.vtt"),
             manifest,
@@ -162,7 +184,7 @@ async fn playlist(
     visitor: &Visitor,
     render: fn(&str, &Index) -> String,
 ) -> Result<Reply, Problem> {
-    let manifest = playable(app, stream, id)?;
+    let manifest = playable(app, stream, id, Container::Mp4)?;
     let path = path(app, &manifest);
     // The index stands in the first bytes of the file.
     let read = tokio::task::spawn_blocking(move || {

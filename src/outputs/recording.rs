@@ -1,6 +1,7 @@
 //! The recording output of one stream: frames go into the recorder, pieces of files come out for the writer's thread.
 
 use crate::recordings::Library;
+use crate::recordings::manifest::Container;
 use crate::recordings::writer::{Piece, Writer};
 use skywave_media::codec::TrackKind;
 use skywave_media::frame::Frame;
@@ -8,6 +9,7 @@ use skywave_media::hls::TakeId;
 use skywave_media::name::StreamName;
 use skywave_media::recording::{Recorder, RecorderOutput};
 use skywave_media::time::{Mono, UnixTime};
+use skywave_media::webm::archive::Archiver;
 use std::sync::Arc;
 
 /// What a stream says of its recording.
@@ -34,6 +36,9 @@ pub(crate) struct RecordingOutput {
     wanted: bool,
     expected: Vec<TrackKind>,
     active: Option<(Recorder, Writer)>,
+    /// What was published, as it was.
+    archive: Option<(Archiver, Writer)>,
+    published: Vec<TrackKind>,
     failed: Option<String>,
 }
 
@@ -53,6 +58,8 @@ impl RecordingOutput {
             wanted: library.config().enabled,
             expected: Vec::new(),
             active: None,
+            archive: None,
+            published: Vec::new(),
             failed: None,
         }
     }
@@ -60,8 +67,9 @@ impl RecordingOutput {
     /// A new take.
     pub(crate) fn restart(&mut self, take: TakeId, epoch_wall: UnixTime) {
         (self.take, self.epoch_wall) = (take, epoch_wall);
-        (self.active, self.failed) = (None, None);
+        (self.active, self.archive, self.failed) = (None, None, None);
         self.expected.clear();
+        self.published.clear();
     }
 
     /// Says that frames of this lane will come.
@@ -100,6 +108,28 @@ impl RecordingOutput {
         self.drain();
     }
 
+    /// Says that a publisher sends these lanes.
+    pub(crate) fn expect_published(&mut self, kinds: impl Iterator<Item = TrackKind>) {
+        self.published = kinds.collect();
+        if let Some((archiver, _)) = &mut self.archive {
+            self.published.iter().for_each(|kind| archiver.expect(*kind));
+        }
+    }
+
+    /// Takes one frame as it was published.
+    pub(crate) fn handle_published_frame(&mut self, frame: &Frame, now: Mono) {
+        if !self.library.config().archive || !self.is_wanted() {
+            return;
+        }
+        if self.archive.is_none() {
+            self.begin_archive();
+        }
+        if let Some((archiver, _)) = &mut self.archive {
+            archiver.handle_frame(frame, now);
+        }
+        self.drain();
+    }
+
     /// What follows does not continue what was.
     pub(crate) fn handle_discontinuity(&mut self, now: Mono) {
         if let Some((recorder, _)) = &mut self.active {
@@ -113,19 +143,27 @@ impl RecordingOutput {
         if let Some((recorder, _)) = &mut self.active {
             recorder.end(now);
         }
+        if let Some((archiver, _)) = &mut self.archive {
+            archiver.end(now);
+        }
         self.drain();
-        self.active = None;
+        (self.active, self.archive) = (None, None);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Mono) {
         if let Some((recorder, _)) = &mut self.active {
             recorder.handle_timeout(now);
         }
+        if let Some((archiver, _)) = &mut self.archive {
+            archiver.handle_timeout(now);
+        }
         self.drain();
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Mono> {
-        self.active.as_ref().and_then(|(recorder, _)| recorder.poll_timeout())
+        let recorder = self.active.as_ref().and_then(|(recorder, _)| recorder.poll_timeout());
+        let archiver = self.archive.as_ref().and_then(|(archiver, _)| archiver.poll_timeout());
+        [recorder, archiver].into_iter().flatten().min()
     }
 
     /// How far it is.
@@ -144,7 +182,7 @@ impl RecordingOutput {
     }
 
     fn begin(&mut self) {
-        match Writer::start(&self.library, &self.stream, self.take.as_str()) {
+        match Writer::start(&self.library, &self.stream, self.take.as_str(), Container::Mp4) {
             Ok(writer) => {
                 let mut recorder = Recorder::new(self.library.config().recorder());
                 for kind in &self.expected {
@@ -156,28 +194,53 @@ impl RecordingOutput {
         }
     }
 
-    fn drain(&mut self) {
-        let Some((recorder, writer)) = &mut self.active else { return };
-        while let Some(output) = recorder.poll_output() {
-            let piece = match output {
-                RecorderOutput::Begin { at } => Piece::Begin {
-                    begun: UnixTime::from_micros(
-                        self.epoch_wall.as_micros().saturating_add(at.as_nanos() / 1000),
-                    ),
-                },
-                RecorderOutput::Append { bytes, duration } => Piece::Append { bytes, duration },
-                RecorderOutput::End => Piece::End,
-            };
-            if let Err(reason) = writer.push(piece) {
-                return self.fail(reason);
+    fn begin_archive(&mut self) {
+        match Writer::start(&self.library, &self.stream, self.take.as_str(), Container::Webm) {
+            Ok(writer) => {
+                let mut archiver = Archiver::new(self.library.config().archiver());
+                self.published.iter().for_each(|kind| archiver.expect(*kind));
+                self.archive = Some((archiver, writer));
             }
+            Err(error) => self.fail(format!("there is no thread to write it: {error}")),
+        }
+    }
+
+    fn drain(&mut self) {
+        let epoch_wall = self.epoch_wall;
+        let mut outcome = Ok(());
+        if let Some((recorder, writer)) = &mut self.active {
+            outcome = hand_over(|| recorder.poll_output(), writer, epoch_wall);
+        }
+        if let Some((archiver, writer)) = &mut self.archive {
+            outcome = outcome.and(hand_over(|| archiver.poll_output(), writer, epoch_wall));
+        }
+        if let Err(reason) = outcome {
+            self.fail(reason);
         }
     }
 
     /// The stream goes on without its recording, and says so.
     fn fail(&mut self, reason: String) {
         tracing::error!(stream = %self.stream, reason, "recording has stopped; the stream goes on");
-        self.active = None;
+        (self.active, self.archive) = (None, None);
         self.failed = Some(reason);
     }
+}
+
+/// Hands what a machine has made to its writer, until one of them has no more.
+fn hand_over(
+    mut poll: impl FnMut() -> Option<RecorderOutput>,
+    writer: &Writer,
+    epoch_wall: UnixTime,
+) -> Result<(), String> {
+    while let Some(output) = poll() {
+        writer.push(match output {
+            RecorderOutput::Begin { at } => Piece::Begin {
+                begun: UnixTime::from_micros(epoch_wall.as_micros().saturating_add(at.as_nanos() / 1000)),
+            },
+            RecorderOutput::Append { bytes, duration } => Piece::Append { bytes, duration },
+            RecorderOutput::End => Piece::End,
+        })?;
+    }
+    Ok(())
 }

@@ -1,12 +1,16 @@
 //! From what was recorded to a file that plays everywhere: written beside, read back, flushed, then renamed.
 
+mod webm;
+
 use super::disk;
-use super::manifest::{Files, Manifest, Track};
+use super::manifest::{Container, Files, Manifest, Track};
 use openssl::sha::Sha256;
 use skywave_media::recording::{CheckError, FinishError, check, finish, probe};
 use skywave_media::time::UnixTime;
+use skywave_media::webm::reader::WebmError;
+use skywave_media::webm::repair::RepairError;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::time::Duration;
 
 /// Why a recording could not be finished. Its `.part` is kept.
@@ -16,6 +20,10 @@ pub(crate) enum Failure {
     Finish(#[from] FinishError),
     #[error("the finished file was not what it should be: {0}")]
     Check(#[from] CheckError),
+    #[error(transparent)]
+    Webm(#[from] RepairError),
+    #[error("the finished file was not what it should be: {0}")]
+    ReadBack(#[from] WebmError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -32,7 +40,10 @@ pub(crate) struct Done {
 }
 
 /// Makes the finished file of a `.part`, and removes the part.
-pub(crate) fn finish_part(files: &Files, begun: UnixTime) -> Result<Done, Failure> {
+pub(crate) fn finish_part(files: &Files, container: Container, begun: UnixTime) -> Result<Done, Failure> {
+    if container == Container::Webm {
+        return webm::finish(files);
+    }
     let outcome = write_and_check(files, begun);
     if outcome.is_err() {
         // The part is what counts; the rest would only take its room.
@@ -72,7 +83,7 @@ fn write_and_check(files: &Files, begun: UnixTime) -> Result<Done, Failure> {
 
 /// Whether a finished file is what its manifest says: every byte by the hash, the tracks by reading them.
 pub(crate) fn verify(files: &Files, manifest: &Manifest) -> Result<(), Failure> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(files.mp4())?);
+    let mut file = BufReader::with_capacity(1 << 16, File::open(files.finished(manifest.container))?);
     let len = file.get_ref().metadata()?.len();
     if len != manifest.bytes {
         return Err(io::Error::other(format!("it has {len} bytes, not {}", manifest.bytes)).into());
@@ -90,7 +101,13 @@ pub(crate) fn verify(files: &Files, manifest: &Manifest) -> Result<(), Failure> 
             return Err(io::Error::other("its SHA-256 is not the one it was finished with").into());
         }
     }
-    let found: Vec<Track> = probe(&mut file, len)?.tracks.into_iter().map(track).collect();
+    let found: Vec<Track> = match manifest.container {
+        Container::Mp4 => probe(&mut file, len)?.tracks.into_iter().map(track).collect(),
+        Container::Webm => {
+            file.rewind()?;
+            webm::tracks(file)?
+        }
+    };
     if found != manifest.tracks {
         return Err(io::Error::other("its tracks are not those it was finished with").into());
     }
@@ -129,5 +146,13 @@ impl<W: Write> Write for Hashing<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.hash.update(&bytes[..read]);
+        Ok(read)
     }
 }

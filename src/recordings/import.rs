@@ -3,7 +3,7 @@
 //! Until it is whole it is one file, `{id}.import`, which no recovery takes for a recording: whatever ends an import early, nothing is left that
 //! anybody could mistake for one, and the next start or import removes the file.
 
-use super::manifest::{Files, Manifest, Pictures, State, VERSION, is_id};
+use super::manifest::{Container, Files, Manifest, Pictures, State, VERSION, is_id};
 use super::{complete, disk, finisher, millis, pictures, remove_files};
 use crate::config::Config;
 use skywave_media::hls::date_time;
@@ -96,6 +96,7 @@ impl Held {
             id,
             stream: stream.clone(),
             state: State::Finalising,
+            container: Container::Mp4,
             reason: None,
             begun: date_time(begun),
             begun_us: begun.as_micros(),
@@ -147,7 +148,11 @@ impl Import<'_> {
         fs::rename(self.files.import(), self.files.part()).map_err(io)?;
         // From here on the next start of a server would finish it.
         self.save()?;
-        let done = finisher::finish_part(&self.files, UnixTime::from_micros(self.manifest.begun_us))?;
+        let done = finisher::finish_part(
+            &self.files,
+            Container::Mp4,
+            UnixTime::from_micros(self.manifest.begun_us),
+        )?;
         complete(&mut self.manifest, done);
         (self.manifest.state, self.manifest.reason) = (State::Ready, reason);
         self.save()?;

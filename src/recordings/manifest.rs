@@ -21,6 +21,9 @@ pub(crate) struct Manifest {
     #[schema(value_type = String)]
     pub(crate) stream: StreamName,
     pub(crate) state: State,
+    /// What its file is.
+    #[serde(default)]
+    pub(crate) container: Container,
     /// What went wrong, or why it ended early; null when nothing did.
     #[schema(required = true)]
     pub(crate) reason: Option<String>,
@@ -59,6 +62,18 @@ pub(crate) enum Pictures {
     Failed,
 }
 
+/// What the file of a recording is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RecordingContainer)]
+pub(crate) enum Container {
+    /// H.264 and AAC, as HLS has them.
+    #[default]
+    Mp4,
+    /// What was published, as it was: WebM, or with H.264 Matroska.
+    Webm,
+}
+
 /// Where a recording is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -95,6 +110,11 @@ pub(crate) struct Track {
 }
 
 impl Manifest {
+    /// Whether it is the kind that HLS and clips are made of.
+    pub(crate) fn is_mp4(&self) -> bool {
+        self.container == Container::Mp4
+    }
+
     /// Whether it can be played.
     pub(crate) const fn is_playable(&self) -> bool {
         matches!(self.state, State::Ready | State::Repaired)
@@ -127,6 +147,19 @@ impl Files {
     /// The finished file.
     pub(crate) fn mp4(&self) -> PathBuf {
         self.folder.join(format!("{}.mp4", self.id))
+    }
+
+    /// The finished file of an archive.
+    pub(crate) fn webm(&self) -> PathBuf {
+        self.folder.join(format!("{}.webm", self.id))
+    }
+
+    /// The finished file.
+    pub(crate) fn finished(&self, container: Container) -> PathBuf {
+        match container {
+            Container::Mp4 => self.mp4(),
+            Container::Webm => self.webm(),
+        }
     }
 
     /// The finished file while it is written.

@@ -90,7 +90,7 @@ impl Library {
     /// A recording that can be played and has no pictures yet.
     fn without_pictures(&self, key: &Key) -> Option<(Files, Manifest)> {
         let manifest = self.get(&key.0, &key.1)?;
-        let wanted = manifest.is_playable() && manifest.pictures == Pictures::None;
+        let wanted = manifest.is_playable() && manifest.is_mp4() && manifest.pictures == Pictures::None;
         wanted.then(|| (self.files(&key.0, &key.1), manifest))
     }
 

@@ -77,6 +77,7 @@ fn now_us() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recordings::manifest::Container;
 
     fn recording(id: &str, begun_s: i64, bytes: u64) -> Manifest {
         Manifest {
@@ -84,6 +85,7 @@ mod tests {
             id: id.to_owned(),
             stream: "demo".parse().unwrap(),
             state: State::Ready,
+            container: Container::Mp4,
             reason: None,
             begun: String::new(),
             begun_us: begun_s * 1_000_000,

@@ -5,6 +5,9 @@ use skywave_media::codec::{Codec, Format, VideoFormat};
 use skywave_media::frame::Frame;
 use skywave_media::recording::{Recorder, RecorderConfig, RecorderOutput};
 use skywave_media::time::{MediaTime, Mono};
+use skywave_media::webm::archive::{ArchiveConfig, Archiver};
+use skywave_media::webm::frames::FrameMaker;
+use skywave_media::webm::reader::WebmReader;
 use std::time::Instant;
 
 fn config(folder: &Path) -> Config {
@@ -48,6 +51,28 @@ fn pieces(seconds: i64) -> Vec<Piece> {
     out
 }
 
+/// What an archiver makes of a second of VP8 and Opus.
+fn archived() -> Vec<Piece> {
+    let file = include_bytes!("../../pipelines/media/tests/fixtures/webm/vp8-opus.webm");
+    let (mut reader, mut maker) = (WebmReader::new(&file[..]), FrameMaker::new());
+    let mut archiver = Archiver::new(ArchiveConfig::default());
+    while let Some(event) = reader.next().unwrap() {
+        maker.handle_event(&event);
+        while let Some((_, frame)) = maker.poll_frame() {
+            archiver.handle_frame(&frame, Mono::from_millis(0));
+        }
+    }
+    archiver.end(Mono::from_millis(0));
+    let begun = UnixTime::from_micros(1_795_348_800_000_000);
+    std::iter::from_fn(|| archiver.poll_output())
+        .map(|output| match output {
+            RecorderOutput::Begin { .. } => Piece::Begin { begun },
+            RecorderOutput::Append { bytes, duration } => Piece::Append { bytes, duration },
+            RecorderOutput::End => Piece::End,
+        })
+        .collect()
+}
+
 fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -65,7 +90,7 @@ fn reopen(library: Arc<Library>, folder: &Path) -> Arc<Library> {
 }
 
 fn record(library: &Arc<Library>, seconds: i64) -> Manifest {
-    let writer = Writer::start(library, &stream(), "t1").unwrap();
+    let writer = Writer::start(library, &stream(), "t1", Container::Mp4).unwrap();
     for piece in pieces(seconds) {
         writer.push(piece).unwrap();
     }
@@ -93,7 +118,8 @@ fn a_recording_is_finished_and_found_again_at_the_next_start() {
 fn what_a_crash_has_cut_off_is_repaired_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let library = Library::open(&config(folder.path()));
-    let manifest = library.begin(&stream(), "t1", UnixTime::from_micros(1_795_348_800_000_000)).unwrap();
+    let manifest =
+        library.begin(&stream(), "t1", Container::Mp4, UnixTime::from_micros(1_795_348_800_000_000)).unwrap();
     let files = library.files(&stream(), &manifest.id);
     let mut part = Vec::new();
     for piece in pieces(6) {
@@ -110,6 +136,39 @@ fn what_a_crash_has_cut_off_is_repaired_at_the_next_start() {
     assert!(manifest.reason.as_ref().is_some_and(|r| r.contains("not whole")), "{manifest:?}");
     assert!((5000..6000).contains(&manifest.duration_ms), "{manifest:?}");
     assert!(!files.part().exists() && !files.tmp().exists());
+}
+
+#[test]
+fn what_was_published_is_finished_repaired_and_verified_as_webm() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = Library::open(&config(folder.path()));
+    let writer = Writer::start(&library, &stream(), "t1", Container::Webm).unwrap();
+    archived().into_iter().for_each(|piece| writer.push(piece).unwrap());
+    drop(writer);
+    until("the archive to be finished", || library.busy.load(Ordering::Acquire) == 0);
+    let manifest = library.get(&stream(), "t1-source").unwrap();
+    let codecs: Vec<_> = manifest.tracks.iter().map(|track| (track.codec.as_str(), track.samples)).collect();
+    assert_eq!((manifest.state, codecs), (State::Ready, vec![("vp8", 10), ("opus", 51)]));
+    let files = library.files(&stream(), "t1-source");
+    assert!(files.webm().exists() && !files.part().exists());
+    finisher::verify(&files, &manifest).unwrap();
+
+    // Cut in its last block, and then without a manifest too.
+    let cut = library.files(&stream(), "t2-source");
+    let whole: Vec<u8> = archived()
+        .into_iter()
+        .flat_map(|piece| if let Piece::Append { bytes, .. } = piece { bytes.to_vec() } else { Vec::new() })
+        .collect();
+    let last_block = whole.windows(4).rposition(|four| four[0] == 0xa3).unwrap();
+    fs::write(cut.part(), &whole[..last_block + 3]).unwrap();
+    let library = reopen(library, folder.path());
+    until("the repair", || library.busy.load(Ordering::Acquire) == 0);
+    assert_eq!(library.get(&stream(), "t1-source"), Some(manifest));
+    let repaired = library.get(&stream(), "t2-source").unwrap();
+    assert_eq!((repaired.state, repaired.container), (State::Repaired, Container::Webm));
+    finisher::verify(&cut, &repaired).unwrap();
+    library.remove(&stream(), "t2-source").unwrap();
+    assert!(!cut.webm().exists() && !cut.json().exists());
 }
 
 #[test]
@@ -144,7 +203,7 @@ fn a_full_disk_stops_the_recording_and_says_so() {
     let mut config = config(folder.path());
     config.recording.free_floor_bytes = u64::MAX;
     let library = Library::open(&config);
-    let writer = Writer::start(&library, &stream(), "t1").unwrap();
+    let writer = Writer::start(&library, &stream(), "t1", Container::Mp4).unwrap();
     let mut reason = None;
     for piece in pieces(2) {
         reason = reason.or(writer.push(piece).err());
@@ -161,10 +220,10 @@ fn two_servers_never_share_a_folder() {
     record(&first, 2);
     let second = Library::open(&config(folder.path()));
     assert_eq!(second.list(), []);
-    let refused = second.begin(&stream(), "t2", UnixTime::from_micros(0)).unwrap_err();
+    let refused = second.begin(&stream(), "t2", Container::Mp4, UnixTime::from_micros(0)).unwrap_err();
     assert!(refused.to_string().contains("storage.data_dir"), "{refused}");
     drop(first);
     until("the first one's thread to let go", || {
-        second.begin(&stream(), "t2", UnixTime::from_micros(0)).is_ok()
+        second.begin(&stream(), "t2", Container::Mp4, UnixTime::from_micros(0)).is_ok()
     });
 }

@@ -1,7 +1,7 @@
 //! Writes one recording after the other of one stream, on a thread of its own: the stream never waits for a disk.
 
 use super::Library;
-use super::manifest::Manifest;
+use super::manifest::{Container, Manifest};
 use bytes::Bytes;
 use skywave_media::name::StreamName;
 use skywave_media::time::UnixTime;
@@ -58,13 +58,19 @@ pub(crate) struct Progress {
 
 impl Writer {
     /// A writer for one take of a stream.
-    pub(crate) fn start(library: &Arc<Library>, stream: &StreamName, take: &str) -> io::Result<Self> {
+    pub(crate) fn start(
+        library: &Arc<Library>,
+        stream: &StreamName,
+        take: &str,
+        container: Container,
+    ) -> io::Result<Self> {
         let (pieces, queue) = sync_channel(QUEUE_PIECES);
         let shared = Arc::new(Shared::default());
         let thread = Thread {
             library: Arc::clone(library),
             stream: stream.clone(),
             take: take.to_owned(),
+            container,
             shared: Arc::clone(&shared),
             open: None,
             looked: None,
@@ -127,6 +133,7 @@ struct Thread {
     library: Arc<Library>,
     stream: StreamName,
     take: String,
+    container: Container,
     shared: Arc<Shared>,
     open: Option<Open>,
     looked: Option<Instant>,
@@ -177,7 +184,7 @@ impl Thread {
     fn take(&mut self, piece: Piece) -> io::Result<()> {
         match piece {
             Piece::Begin { begun } => {
-                let manifest = self.library.begin(&self.stream, &self.take, begun)?;
+                let manifest = self.library.begin(&self.stream, &self.take, self.container, begun)?;
                 let files = self.library.files(&self.stream, &manifest.id);
                 let id = manifest.id.clone();
                 tracing::info!(stream = %self.stream, id, "recording begins");

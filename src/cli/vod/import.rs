@@ -101,7 +101,7 @@ impl<'a> Making<'a> {
         let info = loop {
             match converter.next()? {
                 FromConverter::Looked { at, .. } => {
-                    bar.say(&format!("looking at {label}: {} s", at.as_secs()))
+                    bar.say(&format!("looking at {label}: {} s", at.as_secs()));
                 }
                 FromConverter::Source(info) => break info,
                 other => return Err(unexpected(other)),

@@ -3,7 +3,7 @@
 use crate::http::hls::wanted_range;
 use crate::http::reply::{self, Problem, Reply};
 use crate::http::request::Request;
-use crate::recordings::manifest::Manifest;
+use crate::recordings::manifest::{Container, Manifest};
 use bytes::Bytes;
 use futures_util::stream;
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
@@ -21,12 +21,15 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks read ahead of a slow client.
 const AHEAD: usize = 2;
 
+const MP4: &str = "video/mp4";
+
 /// What is to be answered, before the file is touched.
 #[derive(Debug)]
 pub(super) struct Plan {
     what: What,
     etag: String,
     name: String,
+    media_type: &'static str,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +42,19 @@ enum What {
     Range(u64, u64, u64),
     /// No byte of the range exists in so many.
     Beyond(u64),
+}
+
+/// A file's ending and media type.
+fn kind(manifest: &Manifest) -> (&'static str, &'static str) {
+    let is = |wanted: &str| manifest.tracks.iter().any(|track| track.codec == wanted);
+    let has_pictures = manifest.tracks.iter().any(|track| track.kind == "video");
+    match manifest.container {
+        Container::Mp4 => ("mp4", MP4),
+        // WebM has no H.264.
+        Container::Webm if is("h264") => ("mkv", "video/x-matroska"),
+        Container::Webm if has_pictures => ("webm", "video/webm"),
+        Container::Webm => ("webm", "audio/webm"),
+    }
 }
 
 /// Opens a recording's file.
@@ -63,16 +79,17 @@ pub(super) fn plan(manifest: &Manifest, length: u64, request: &Request) -> Plan 
             Some(Err(())) => What::Beyond(length),
         }
     };
-    Plan { what, etag: text, name: format!("{}-{}.mp4", manifest.stream, manifest.id) }
+    let (ending, media_type) = kind(manifest);
+    Plan { what, etag: text, name: format!("{}-{}.{ending}", manifest.stream, manifest.id), media_type }
 }
 
 /// Answers with the file, or the one range of it that is asked for.
 pub(super) fn send(file: File, plan: &Plan) -> Reply {
     let mut reply = match plan.what {
         What::NotModified => reply::empty(304),
-        What::Whole(length) => body(file, 200, vec![Piece::Range(0, length)]),
+        What::Whole(length) => body(file, 200, plan.media_type, vec![Piece::Range(0, length)]),
         What::Range(first, last, length) => {
-            let mut reply = body(file, 206, vec![Piece::Range(first, last + 1 - first)]);
+            let mut reply = body(file, 206, plan.media_type, vec![Piece::Range(first, last + 1 - first)]);
             let range = format!("bytes {first}-{last}/{length}");
             reply.headers_mut().insert("content-range", reply::header_value(&range));
             reply
@@ -95,7 +112,7 @@ pub(super) fn send(file: File, plan: &Plan) -> Reply {
 /// Answers with a clip of the file, to be saved.
 pub(super) fn send_clip(file: File, clip: Clip, manifest: &Manifest) -> Reply {
     let [init, segments] = clip.ranges.map(|(first, length)| Piece::Range(first, length));
-    let mut reply = body(file, 200, vec![Piece::Memory(Bytes::from(clip.front)), init, segments]);
+    let mut reply = body(file, 200, MP4, vec![Piece::Memory(Bytes::from(clip.front)), init, segments]);
     let name = format!("attachment; filename=\"{}-{}-clip.mp4\"", manifest.stream, manifest.id);
     let headers = reply.headers_mut();
     headers.insert("content-disposition", reply::header_value(&name));
@@ -146,7 +163,7 @@ enum Piece {
 }
 
 /// The pieces one after the other.
-fn body(file: File, status: u16, pieces: Vec<Piece>) -> Reply {
+fn body(file: File, status: u16, media_type: &str, pieces: Vec<Piece>) -> Reply {
     let length: u64 = pieces
         .iter()
         .map(|piece| match piece {
@@ -162,7 +179,7 @@ fn body(file: File, status: u16, pieces: Vec<Piece>) -> Reply {
         }
     });
     let pieces = stream::poll_fn(move |context| queue.poll_recv(context));
-    let mut reply = reply::streamed(status, "video/mp4", pieces);
+    let mut reply = reply::streamed(status, media_type, pieces);
     reply.headers_mut().insert("content-length", reply::header_value(&length.to_string()));
     reply
 }

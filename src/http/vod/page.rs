@@ -36,7 +36,7 @@ pub(super) fn page(stream: &StreamName, entries: &[Entry]) -> Reply {
     reply
 }
 
-fn article(html: &mut String, Entry { manifest, mp4, hls, thumb, .. }: &Entry) {
+fn article(html: &mut String, Entry { manifest, mp4, hls, webm, thumb, .. }: &Entry) {
     let seconds = manifest.duration_ms / 1000;
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let megabytes = manifest.bytes as f64 / 1e6;
@@ -48,10 +48,15 @@ fn article(html: &mut String, Entry { manifest, mp4, hls, thumb, .. }: &Entry) {
     let words = match manifest.state {
         State::Ready | State::Repaired => {
             let poster = thumb.as_ref().map(|thumb| format!(" poster=\"{thumb}\"")).unwrap_or_default();
+            let file = mp4.as_ref().or(webm.as_ref()).map(String::as_str).unwrap_or_default();
+            let hls = match hls {
+                Some(hls) => format!("<a href=\"{hls}\">HLS</a>"),
+                None => "as it was published".to_owned(),
+            };
             let _memory = write!(
                 html,
-                "<video controls preload=\"metadata\"{poster} src=\"{mp4}\"></video>\
-                 <p><a href=\"{mp4}\" download>Download</a> · <a href=\"{hls}\">HLS</a></p></article>"
+                "<video controls preload=\"metadata\"{poster} src=\"{file}\"></video>\
+                 <p><a href=\"{file}\" download>Download</a> · {hls}</p></article>"
             );
             return;
         }
