@@ -1,7 +1,7 @@
 //! The second reading of a file: H.264 and AAC that fit are copied, everything else is decoded and encoded.
 
 use super::look::{self, AudioLook, Look, VideoLook, aac_lc, has_idr};
-use super::reading::{Ending, Moved, Reading};
+use super::reading::{Ending, Moved, Reading, add_running};
 use super::{FileError, Out, time_in_file};
 use crate::convert::{codec_data, without_parameter_sets};
 use crate::transcode::{ENCODER_DELAY, PRIMING_FRAMES};
@@ -91,7 +91,7 @@ fn link(
         (gst::parse::bin_from_description("fakesink sync=false async=false", true)?, false)
     };
     let failed = |error: gst::PadLinkError| FileError::Gstreamer(error.to_string());
-    pipeline.add(&bin)?;
+    add_running(pipeline, &bin)?;
     let entry = bin.static_pad("sink").expect("the description has one end");
     if decoded {
         let decoder = gst::ElementFactory::make("decodebin").build()?;
@@ -104,11 +104,9 @@ fn link(
             }
         });
         let sink = decoder.static_pad("sink").expect("decodebin has one");
-        bin.sync_state_with_parent()?;
         decoder.sync_state_with_parent()?;
         pad.link(&sink).map_err(failed)?;
     } else {
-        bin.sync_state_with_parent()?;
         pad.link(&entry).map_err(failed)?;
     }
     Ok(())

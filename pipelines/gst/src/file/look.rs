@@ -3,7 +3,7 @@
 //! A file is demuxed for this and not decoded, so it takes as long as reading the file does. It is worth it: files that browsers record do
 //! not say how long they are, and whether H.264 can be copied shows only when every frame has been seen.
 
-use super::reading::{Ending, Moved, Reading};
+use super::reading::{Ending, Moved, Reading, add_running};
 use super::{FileError, time_in_file};
 use crate::convert::codec_data;
 use gst::prelude::*;
@@ -140,8 +140,7 @@ fn watch(pipeline: &gst::Pipeline, pad: &gst::Pad, moved: &Moved, streams: &Shar
         }
         gst::PadProbeReturn::Ok
     });
-    pipeline.add(&bin)?;
-    bin.sync_state_with_parent()?;
+    add_running(pipeline, &bin)?;
     let entry = bin.static_pad("sink").expect("the description has one end");
     pad.link(&entry).map_err(|error| FileError::Gstreamer(error.to_string()))?;
     Ok(())

@@ -141,7 +141,7 @@ impl Drop for Film {
     }
 }
 
-/// A sheet as JPEG.
+/// A sheet as JPEG, whose colours have the full range (JFIF).
 fn jpeg(sheet: Sheet) -> Result<Bytes, FileError> {
     let (width, height) = sheet.size();
     let caps = gst::Caps::builder("video/x-raw")
@@ -152,7 +152,7 @@ fn jpeg(sheet: Sheet) -> Result<Bytes, FileError> {
         .build();
     let failed = |error: String| FileError::Gstreamer(error);
     let description =
-        format!("videoconvertscale ! capsfilter caps=video/x-raw,format=I420 ! jpegenc quality={QUALITY}");
+        format!("videoconvertscale ! capsfilter caps=video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality={QUALITY}");
     let mut engine =
         Engine::start(&description, &caps, &Waker::new(|| {})).map_err(|error| failed(error.to_string()))?;
     let mut buffer = gst::Buffer::from_slice(aligned(sheet.into_pixels(), width));

@@ -88,8 +88,20 @@ impl Reading {
     }
 }
 
+/// Adds what an elementary stream goes into, and sets it going at once. In PAUSED, where the pipeline stays until every decoder has shown what
+/// it makes, a sink would hold back the demuxer, and so the very frames that the decoder of the other stream waits for.
+pub(super) fn add_running(pipeline: &gst::Pipeline, bin: &gst::Bin) -> Result<(), FileError> {
+    bin.set_locked_state(true);
+    pipeline.add(bin)?;
+    let started = bin.set_state(gst::State::Playing);
+    started.map(drop).map_err(|error| FileError::Gstreamer(error.to_string()))
+}
+
 impl Drop for Reading {
     fn drop(&mut self) {
+        for element in self.pipeline.children() {
+            element.set_locked_state(false);
+        }
         // Going to NULL cannot fail, says GStreamer.
         let _ = self.pipeline.set_state(gst::State::Null);
     }
