@@ -41,6 +41,11 @@ export function pathOrder(abilities: PlayerAbilities, wish: PathName | null): Pa
   return wish !== null && usable.includes(wish) ? [wish] : usable;
 }
 
+/** The same for somebody who has gone back in the broadcast, which WebRTC cannot. */
+export function pathOrderInPast(abilities: PlayerAbilities, wish: PathName | null): PathName[] {
+  return pathOrder(abilities, wish === 'whep' ? null : wish).filter((name) => name !== 'whep');
+}
+
 /** What an answer that is no 201 means to a viewer. */
 export function refusalEnd(status: number): 'offline' | 'refused' | 'unusable' {
   // draft-ietf-wish-whep section 4.3.7 has 409 for a stream that nobody publishes at the moment.
