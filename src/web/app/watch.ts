@@ -146,7 +146,7 @@ class WatchPage {
   /** Asks how far back one can go, unless the path that plays knows it. */
   async #learnDepth(): Promise<void> {
     const { path, state } = this.#player;
-    if (!this.#hasPast || path?.name !== 'whep' || state !== 'playing') return;
+    if (!this.#hasPast || state !== 'playing' || (path?.window?.() ?? null) !== null) return;
     await this.#kept.look();
     this.#showPlace();
   }

@@ -64,6 +64,7 @@ test('HLS seeks, and is begun again while its window is not known', () => {
 test('live is what played live before', () => {
   assert.equal(moveTo(0, { ...hls, past: true }), 'jump-to-live');
   assert.equal(moveTo(0, { ...hls, past: true, lastLive: 'whep' }), 'begin-live');
+  assert.equal(moveTo(0, { ...hls, past: true, lastLive: 'native-hls' }), 'begin-live');
   assert.equal(moveTo(0, { ...hls, past: true, lastLive: null }), 'begin-live');
   assert.equal(moveTo(0, { ...hls, past: true, window: null }), 'begin-live');
   assert.equal(moveTo(0, { path: null, window: null, past: true, lastLive: 'hls.js' }), 'begin-live');

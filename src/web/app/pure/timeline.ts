@@ -122,8 +122,8 @@ export function moveTo(aim: number, situation: Situation): Move {
   const { path, window, past, lastLive } = situation;
   if (!meansLive(aim, window?.target ?? 0)) return window === null ? 'begin-there' : 'seek';
   if (path === null || path === 'whep') return past || path === null ? 'begin-live' : 'nothing';
-  // It played WebRTC before it went back, or it has never been live: the best way is still to be tried.
-  if (past && (lastLive === 'whep' || lastLive === null)) return 'begin-live';
+  // Another way played before the viewer went back, or none has: the best one is to be tried.
+  if (past && path !== lastLive) return 'begin-live';
   if (window === null) return past ? 'begin-live' : 'nothing';
   return 'jump-to-live';
 }

@@ -57,10 +57,11 @@ export class HlsjsPath implements PlaybackPath {
     hls.on(Hls.Events.FRAG_BUFFERED, () => {
       this.#networkRestarts = 0;
     });
-    if (from !== null) this.#beginAt(hls, from);
-    hls.loadSource(this.#url);
-    hls.attachMedia(video);
     video.addEventListener('timeupdate', this.#keepPace);
+    hls.loadSource(this.#url);
+    if (from !== null) await this.#beginAt(hls, from);
+    // It may have been stopped meanwhile.
+    if (this.#hls === hls) hls.attachMedia(video);
   }
 
   stop(_leaving: boolean): void {
@@ -76,13 +77,18 @@ export class HlsjsPath implements PlaybackPath {
     return latency > 0 ? latency : null;
   }
 
-  /** Positions are counted from the first playlist, so only that tells which one is meant. */
-  #beginAt(hls: Hls, from: Moment): void {
+  /**
+   * Positions are counted from the first playlist, so only that tells which one is meant. Until then nothing is attached, because hls.js
+   * would begin with segments of the live edge, and does not always recover from taking them back.
+   */
+  #beginAt(hls: Hls, from: Moment): Promise<void> {
     this.#past = true;
-    hls.once(Hls.Events.LEVEL_LOADED, (_, { details }) => {
-      if (!details.live) return;
-      const window = windowOf(details, 0, hls.targetLatency);
-      hls.startLoad(placeOf(from, dated(details, from.dateMs), window, performance.now()));
+    return new Promise((resolve) => {
+      hls.once(Hls.Events.LEVEL_LOADED, (_, { details }) => {
+        const window = windowOf(details, 0, hls.targetLatency);
+        hls.startLoad(placeOf(from, dated(details, from.dateMs), window, performance.now()));
+        resolve();
+      });
     });
   }
 

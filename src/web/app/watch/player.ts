@@ -362,7 +362,12 @@ export class Player {
       return;
     }
     const window = path.window?.() ?? null;
-    const place = window === null ? null : placeAfterLoss(window);
+    if (window === null) {
+      // It plays, and cannot go back: this is live, whatever was asked for.
+      this.#past = null;
+      return;
+    }
+    const place = placeAfterLoss(window);
     if (place !== null) path.seekTo?.(place);
     if (!this.#video.seeking) this.#past = this.#momentOf(path);
   }

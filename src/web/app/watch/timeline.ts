@@ -15,6 +15,8 @@ import { byId, setText } from '../ui/dom.ts';
 
 /** Keys and the button are often pressed several times: this long after the last one the player goes there. */
 const SETTLE_MS = 300;
+/** Width of the handle (`style.css`), which stays within the track. */
+const HANDLE_PX = 16;
 
 export interface Place {
   /** Whether there is anything to go back in. */
@@ -77,9 +79,9 @@ export class Timeline {
   handleKey(key: string): boolean {
     const { usable, depth } = this.#place;
     if (!usable || this.#dragging) return false;
-    // Until the beginning is known, a step back may be tried, and the beginning cannot be meant.
-    const aim = aimByKey(key, this.#from(), depth ?? (key === 'Home' ? 0 : Number.POSITIVE_INFINITY));
-    if (aim === null) return false;
+    // Until the beginning is known, a step back may be tried, and the beginning itself may not.
+    const aim = aimByKey(key, this.#from(), depth ?? Number.POSITIVE_INFINITY);
+    if (aim === null || aim === Number.POSITIVE_INFINITY) return false;
     this.#aimSoon(aim);
     return true;
   }
@@ -107,7 +109,10 @@ export class Timeline {
 
   #follow({ clientX }: PointerEvent): void {
     const { left, width } = this.#slider.getBoundingClientRect();
-    this.#aim = aimAt((clientX - left) / Math.max(1, width), this.#place.depth ?? 0);
+    this.#aim = aimAt(
+      (clientX - left - HANDLE_PX / 2) / Math.max(1, width - HANDLE_PX),
+      this.#place.depth ?? 0,
+    );
     this.#draw();
   }
 
