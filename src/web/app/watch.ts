@@ -1,6 +1,13 @@
 /** `/watch/{stream}`: the player. */
 
-import { type PathName, type PlayerAbilities, pathOrder, readWish, usablePaths } from './pure/choose.ts';
+import {
+  type PathName,
+  type PlayerAbilities,
+  pathOrder,
+  pathOrderInPast,
+  readWish,
+  usablePaths,
+} from './pure/choose.ts';
 import { bitrate, latency, size } from './pure/format.ts';
 import { paths, streamFromPath, tokenFromQuery, withToken } from './pure/names.ts';
 import { onOff } from './pure/settings.ts';
@@ -9,12 +16,14 @@ import { copyButton } from './ui/copy.ts';
 import { byId, setText, show, whileVisible } from './ui/dom.ts';
 import { Controls } from './watch/controls.ts';
 import { HlsjsPath, hlsjsIsSupported } from './watch/hlsjs.ts';
+import { Kept } from './watch/kept.ts';
 import { Menu } from './watch/menu.ts';
 import { NativePath } from './watch/native.ts';
 import type { PlaybackPath } from './watch/path.ts';
 import { pictureDelayMs } from './watch/pictureclock.ts';
 import { Player, type WatchState } from './watch/player.ts';
 import { FrameRate, showReception } from './watch/readout.ts';
+import { Timeline } from './watch/timeline.ts';
 import { type StreamKnowledge, WhepPath } from './watch/whep.ts';
 
 const READOUT_MS = 500;
@@ -39,6 +48,10 @@ class WatchPage {
   readonly #player: Player;
   readonly #controls: Controls;
   readonly #menu: Menu;
+  readonly #kept: Kept;
+  readonly #timeline: Timeline;
+  /** Can this browser play the past at all? */
+  readonly #hasPast: boolean;
   readonly #frameRate = new FrameRate();
   readonly #abilities: PlayerAbilities;
   #wish: PathName | null;
@@ -61,10 +74,13 @@ class WatchPage {
       nativeHls: this.#video.canPlayType('application/vnd.apple.mpegurl') !== '',
     };
     this.#wish = readWish(query.get('player'));
-    const makePaths = (): PlaybackPath[] =>
-      pathOrder(this.#abilities, this.#wish).map((name) => this.#makePath(name));
+    this.#hasPast = pathOrderInPast(this.#abilities, null).length > 0;
+    this.#kept = new Kept(this.#hlsUrl);
+    const makePaths = (past: boolean): PlaybackPath[] =>
+      (past ? pathOrderInPast : pathOrder)(this.#abilities, this.#wish).map((name) => this.#makePath(name));
     this.#player = new Player(stream, this.#hlsUrl, this.#video, makePaths, {
       onState: (state, detail) => this.#show(state, detail),
+      liveDateMs: () => this.#kept.liveDateMs(),
       onMutedByBrowser: () => this.#controls.offerSound(),
     });
     this.#controls = new Controls(this.#video, {
@@ -73,8 +89,10 @@ class WatchPage {
         this.#video.pause();
         this.#player.stop();
       },
-      onLive: () => this.#player.path?.seekToLive(),
+      onLive: () => this.#goTo(0),
+      onArrow: (key) => this.#timeline.handleKey(key),
     });
+    this.#timeline = new Timeline((aim) => void this.#goTo(aim));
     this.#menu = new Menu(usablePaths(this.#abilities), this.#wish, {
       onWay: (wish) => this.#insist(wish),
       onLayer: async (layer) => this.#player.path?.chooseLayer?.(layer),
@@ -103,6 +121,11 @@ class WatchPage {
     window.addEventListener('pageshow', ({ persisted }) => {
       if (persisted) this.#player.start();
     });
+    const player = byId('player', HTMLElement);
+    player.dataset['timeline'] = this.#hasPast ? 'shown' : 'none';
+    for (const event of ['pointermove', 'pointerdown', 'focusin'] as const) {
+      player.addEventListener(event, () => void this.#learnDepth());
+    }
     window.setInterval(() => this.#readout(), READOUT_MS);
     whileVisible(INFO_MS, () => this.#askForInfo());
   }
@@ -120,11 +143,43 @@ class WatchPage {
     return new WhepPath(this.#whepUrl, this.#token, knowledge);
   }
 
+  /** Asks how far back one can go, unless the path that plays knows it. */
+  async #learnDepth(): Promise<void> {
+    const { path, state } = this.#player;
+    if (!this.#hasPast || state !== 'playing' || (path?.window?.() ?? null) !== null) return;
+    await this.#kept.look();
+    this.#showPlace();
+  }
+
+  /** Goes so many seconds behind live. */
+  async #goTo(aim: number): Promise<void> {
+    if (aim > 0 && this.#kept.liveDateMs() === null) await this.#learnDepth();
+    this.#player.goTo(aim);
+    this.#readout();
+  }
+
+  #depth(): number | null {
+    const window = this.#player.path?.window?.() ?? null;
+    return window === null ? this.#kept.seconds() : window.edge - window.begin;
+  }
+
+  #showPlace(): void {
+    const { state } = this.#player;
+    const usable = this.#hasPast && (state === 'playing' || state === 'stalled' || state === 'loading');
+    const behind = this.#player.behindSeconds();
+    const past = behind !== null && state !== 'offline' && state !== 'failed';
+    document.body.dataset['when'] = past ? 'past' : 'live';
+    if (past) document.body.dataset['behind'] = String(Math.round(behind));
+    else delete document.body.dataset['behind'];
+    this.#timeline.show({ usable: usable || (past && state === 'idle'), depth: this.#depth(), behind });
+  }
+
   /** From now on play in this way only, also after a reload. */
   #insist(wish: PathName | null): void {
     this.#wish = wish;
     this.#change('player', wish ?? '');
-    this.#player.start();
+    if (wish === 'whep') this.#player.startLive();
+    else this.#player.start();
   }
 
   /** Changes the page's own address. */
@@ -159,7 +214,10 @@ class WatchPage {
     show(byId('big-play', HTMLElement), state === 'idle');
     show(byId('spinner', HTMLElement), state === 'loading' || state === 'stalled');
     show(byId('offline', HTMLElement), state === 'offline');
-    if (state === 'offline') this.#showOffline(detail);
+    if (state === 'offline') {
+      this.#kept?.forget();
+      this.#showOffline(detail);
+    }
     const failed = state === 'failed';
     if (failed) document.body.dataset['error'] = detail;
     else delete document.body.dataset['error'];
@@ -178,7 +236,8 @@ class WatchPage {
     const pausing = state === 'stalled' || state === 'loading';
     const away = pausing && (detail === 'waiting-for-publisher' || this.#info?.state === 'waiting');
     const reconnecting = pausing && detail === 'reconnecting';
-    const [words, tone] = BADGE[state];
+    const past = state === 'playing' && this.#player.behindSeconds() !== null;
+    const [words, tone] = past ? (['Not live', ''] as const) : BADGE[state];
     setText(badge, away ? 'Waiting for the publisher' : reconnecting ? 'Reconnecting' : words);
     badge.dataset['tone'] = away || reconnecting ? 'warn' : tone;
   }
@@ -204,7 +263,10 @@ class WatchPage {
     const path = this.#player?.path ?? null;
     const playing = path !== null && (this.#player.state === 'playing' || this.#player.state === 'stalled');
     const behind = playing ? path.latencySeconds() : null;
-    const words = behind === null ? 'Live' : latency(behind);
+    const past = this.#player !== undefined && this.#player.behindSeconds() !== null;
+    const words = behind === null || past ? 'Live' : latency(behind);
+    if (this.#timeline !== undefined) this.#showPlace();
+    if (this.#player?.state === 'playing') this.#showBadge('playing', '');
     setText(byId('latency', HTMLElement), this.#player?.state === 'playing' ? words : '–');
     const stats = path?.stats() ?? null;
     const rate = stats?.bitrateBps ?? null;
@@ -248,6 +310,10 @@ class WatchPage {
         return player.path instanceof HlsjsPath ? player.path.hls : null;
       },
       latencySeconds,
+      /** Where on the timeline: seconds; `behindSeconds` is null when live, `depthSeconds` when not known. */
+      timeline: () => ({ behindSeconds: player.behindSeconds(), depthSeconds: this.#depth() }),
+      /** As the timeline does; 0 is live. */
+      goTo: (behindSeconds: number) => this.#goTo(behindSeconds),
       pictureDelayMs: () => pictureDelayMs(video),
       /** True when there was a connection to restart. */
       restartIce(): boolean {

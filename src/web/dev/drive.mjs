@@ -8,6 +8,7 @@ import { mkdir, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { launch } from './chromium.mjs';
+import { pastScenarios } from './past.mjs';
 import { serve } from './server.mjs';
 import { whepScenarios } from './whep.mjs';
 
@@ -76,6 +77,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const scenarios = {
   ...whepScenarios({ browser, origin, post, log, answerer, pictures, shots, LIVE, SOUND }),
+  ...pastScenarios({ browser, origin, post, shots, pictures, LIVE }),
 
   async 'home empty and with streams'() {
     await post('streams', []);

@@ -1,7 +1,7 @@
 /** By which way a stream plays, and what may be chosen of it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pathOrder, readWish, refusalEnd, usablePaths } from '../app/pure/choose.ts';
+import { pathOrder, pathOrderInPast, readWish, refusalEnd, usablePaths } from '../app/pure/choose.ts';
 import { layerChoice, readLayers } from '../app/pure/layers.ts';
 
 const ALL = { webrtc: true, mse: true, nativeHls: true };
@@ -13,6 +13,17 @@ test('WebRTC goes first; Safari plays HLS itself, the others by hls.js', () => {
     'hls.js',
   ]);
   assert.deepEqual(pathOrder({ vendor: 'Google Inc.', ...ALL }, null), ['whep', 'hls.js', 'native-hls']);
+});
+
+test('the past is played by HLS, whatever is wished for live', () => {
+  const safari = { vendor: 'Apple Computer, Inc.', ...ALL };
+  assert.deepEqual(pathOrderInPast(safari, null), ['native-hls', 'hls.js']);
+  assert.deepEqual(pathOrderInPast(safari, 'whep'), ['native-hls', 'hls.js']);
+  assert.deepEqual(pathOrderInPast(safari, 'hls.js'), ['hls.js']);
+  const other = { vendor: 'Google Inc.', ...ALL };
+  assert.deepEqual(pathOrderInPast(other, null), ['hls.js']);
+  assert.deepEqual(pathOrderInPast(other, 'native-hls'), ['hls.js']);
+  assert.deepEqual(pathOrderInPast({ ...other, mse: false }, null), []);
 });
 
 test('what the browser lacks is not tried', () => {

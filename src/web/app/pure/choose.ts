@@ -41,6 +41,16 @@ export function pathOrder(abilities: PlayerAbilities, wish: PathName | null): Pa
   return wish !== null && usable.includes(wish) ? [wish] : usable;
 }
 
+/**
+ * The same for somebody who has gone back in the broadcast. WebRTC cannot, and the HLS of browsers other than Safari has nothing that is
+ * seekable while it is live (Chromium 156), so a wish for these does not count here.
+ */
+export function pathOrderInPast(abilities: PlayerAbilities, wish: PathName | null): PathName[] {
+  const able = (name: PathName): boolean =>
+    name === 'hls.js' || (name === 'native-hls' && abilities.vendor.startsWith('Apple'));
+  return pathOrder(abilities, wish !== null && able(wish) ? wish : null).filter(able);
+}
+
 /** What an answer that is no 201 means to a viewer. */
 export function refusalEnd(status: number): 'offline' | 'refused' | 'unusable' {
   // draft-ietf-wish-whep section 4.3.7 has 409 for a stream that nobody publishes at the moment.

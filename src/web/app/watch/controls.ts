@@ -28,6 +28,8 @@ export interface ControlEvents {
   onPlay(): void;
   onPause(): void;
   onLive(): void;
+  /** True when the key was of use. */
+  onArrow(key: string): boolean;
 }
 
 export class Controls {
@@ -144,15 +146,19 @@ export class Controls {
   #onKey(event: KeyboardEvent): void {
     const { target } = event;
     // Space on a button presses it, and fields want their letters.
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (target instanceof HTMLElement && target.closest('input, select, textarea, button, a') !== null)
       return;
     if (event.key === ' ' || event.key === 'k') this.#togglePlay();
     else if (event.key === 'm') this.#setMuted(!this.#video.muted);
     else if (event.key === 'f') void this.#toggleFullscreen();
-    else return;
+    else if (!isArrow(event.key) || !this.#events.onArrow(event.key)) return;
     event.preventDefault();
   }
+}
+
+function isArrow(key: string): boolean {
+  return key === 'ArrowLeft' || key === 'ArrowRight';
 }
 
 export function setIcon(button: HTMLButtonElement, icon: keyof typeof ICONS, label: string): void {

@@ -1,7 +1,8 @@
 /** HLS through Media Source Extensions, by hls.js. */
 
-import Hls, { type ErrorData, type HlsConfig } from 'hls.js';
+import Hls, { type ErrorData, type HlsConfig, type LevelDetails } from 'hls.js';
 import { Pace } from '../pure/pace.ts';
+import { type Moment, type PlayableWindow, placeOf, positionOfDate } from '../pure/timeline.ts';
 import type { PathEnd, PathEvents, PathStats, PlaybackPath } from './path.ts';
 
 /** hls.js has retried by itself before an error is fatal; this many more rounds on top. */
@@ -33,6 +34,8 @@ export class HlsjsPath implements PlaybackPath {
   #events: PathEvents | null = null;
   readonly #pace = new Pace();
   readonly #keepPace = (): void => this.#step();
+  /** The viewer has gone back: nothing pulls to the live edge. */
+  #past = false;
   #networkRestarts = 0;
   #lastMediaErrorMs = Number.NEGATIVE_INFINITY;
 
@@ -45,7 +48,7 @@ export class HlsjsPath implements PlaybackPath {
     return this.#hls;
   }
 
-  async start(video: HTMLVideoElement, events: PathEvents): Promise<void> {
+  async start(video: HTMLVideoElement, events: PathEvents, from: Moment | null): Promise<void> {
     const hls = new Hls(CONFIG);
     this.#hls = hls;
     this.#video = video;
@@ -54,9 +57,11 @@ export class HlsjsPath implements PlaybackPath {
     hls.on(Hls.Events.FRAG_BUFFERED, () => {
       this.#networkRestarts = 0;
     });
-    hls.loadSource(this.#url);
-    hls.attachMedia(video);
     video.addEventListener('timeupdate', this.#keepPace);
+    hls.loadSource(this.#url);
+    if (from !== null) await this.#beginAt(hls, from);
+    // It may have been stopped meanwhile.
+    if (this.#hls === hls) hls.attachMedia(video);
   }
 
   stop(_leaving: boolean): void {
@@ -72,7 +77,43 @@ export class HlsjsPath implements PlaybackPath {
     return latency > 0 ? latency : null;
   }
 
+  /**
+   * Positions are counted from the first playlist, so only that tells which one is meant. Until then nothing is attached, because hls.js
+   * would begin with segments of the live edge, and does not always recover from taking them back.
+   */
+  #beginAt(hls: Hls, from: Moment): Promise<void> {
+    this.#past = true;
+    return new Promise((resolve) => {
+      hls.once(Hls.Events.LEVEL_LOADED, (_, { details }) => {
+        const window = windowOf(details, 0, hls.targetLatency);
+        hls.startLoad(placeOf(from, dated(details, from.dateMs), window, performance.now()));
+        resolve();
+      });
+    });
+  }
+
+  window(): PlayableWindow | null {
+    const details = this.#hls?.latestLevelDetails;
+    const video = this.#video;
+    if (!this.#hls || !details || video === null || video.readyState === HTMLMediaElement.HAVE_NOTHING) {
+      return null;
+    }
+    return windowOf(details, video.currentTime, this.#hls.targetLatency);
+  }
+
+  seekTo(position: number): void {
+    if (this.#video === null) return;
+    this.#past = true;
+    this.#video.playbackRate = 1;
+    this.#video.currentTime = position;
+  }
+
+  dateMs(): number | null {
+    return this.#hls?.playingDate?.getTime() ?? null;
+  }
+
   seekToLive(): void {
+    this.#past = false;
     const position = this.#hls?.liveSyncPosition;
     if (this.#video !== null && typeof position === 'number') this.#video.currentTime = position;
   }
@@ -97,7 +138,8 @@ export class HlsjsPath implements PlaybackPath {
     const hls = this.#hls;
     const video = this.#video;
     const details = hls?.latestLevelDetails;
-    if (hls === null || video === null || !details?.live || !details.partTarget || !hls.latency) return;
+    if (this.#past || hls === null || video === null || !details?.live || !details.partTarget || !hls.latency)
+      return;
     const { buffered, currentTime } = video;
     const ahead = buffered.length > 0 ? buffered.end(buffered.length - 1) - currentTime : 0;
     const place = { behind: hls.latency, target: hls.targetLatency ?? 0, ahead };
@@ -147,6 +189,19 @@ export class HlsjsPath implements PlaybackPath {
       this.#end('broken', reason);
     }
   }
+}
+
+function windowOf(details: LevelDetails, position: number, target: number | null): PlayableWindow {
+  const edge = details.edge + (details.live ? details.age : 0);
+  return { begin: details.fragmentStart, edge, position, target: target ?? 0 };
+}
+
+function dated({ fragments }: LevelDetails, dateMs: number | null): number | null {
+  if (dateMs === null) return null;
+  const segments = fragments.flatMap(({ start, duration, programDateTime }) =>
+    typeof programDateTime === 'number' ? [{ start, duration, dateMs: programDateTime }] : [],
+  );
+  return positionOfDate(segments, dateMs);
 }
 
 function isSegment(data: ErrorData): boolean {

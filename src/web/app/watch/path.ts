@@ -6,6 +6,7 @@
 import type { PathName } from '../pure/choose.ts';
 import type { Layer } from '../pure/layers.ts';
 import type { ReceiveReadout } from '../pure/receive.ts';
+import type { Moment, PlayableWindow } from '../pure/timeline.ts';
 
 /** Why a path cannot go on. */
 export type PathEnd =
@@ -42,8 +43,12 @@ export interface PathStats {
 
 export interface PlaybackPath {
   readonly name: PathName;
-  /** Attaches to the element; resolves when it can be told to play. Ends are reported by `onEnd`. */
-  start(video: HTMLVideoElement, events: PathEvents): Promise<void>;
+  /**
+   * Attaches to the element; resolves when it can be told to play. Ends are reported by `onEnd`.
+   *
+   * @param from where to begin in the past; null is live. Only paths with a window know what to do with it.
+   */
+  start(video: HTMLVideoElement, events: PathEvents, from: Moment | null): Promise<void>;
   /**
    * Detaches; no event follows.
    *
@@ -56,8 +61,14 @@ export interface PlaybackPath {
   waiting?(): Waiting | null;
   /** How far the picture is behind what is sent, in seconds; null when not known. */
   latencySeconds(): number | null;
-  /** Jumps to the newest picture. */
+  /** Jumps to the newest picture, and stays near it from then on. */
   seekToLive(): void;
+  /** What can be played, where a path can go back; null while that is not known. */
+  window?(): PlayableWindow | null;
+  /** Goes there, and stays as far behind live as that is. */
+  seekTo?(position: number): void;
+  /** Programme date and time of what is shown; null when there is none. */
+  dateMs?(): number | null;
   stats(): PathStats;
   /** What the viewer may choose from; empty when there is no choice. */
   layers?(): readonly Layer[];

@@ -3,8 +3,18 @@
  * ends. It drives the `<video>` element and knows nothing of the page around it.
  */
 
+import type { PathName } from '../pure/choose.ts';
 import { sentence } from '../pure/format.ts';
 import { backoffMs, retryAfterMs } from '../pure/retry.ts';
+import {
+  behind,
+  behindBy,
+  type Moment,
+  moveTo,
+  placeAfterLoss,
+  placeFor,
+  readSeek,
+} from '../pure/timeline.ts';
 import { getStream } from '../ui/api.ts';
 import type { PathEnd, PlaybackPath } from './path.ts';
 import { Progress } from './progress.ts';
@@ -14,6 +24,8 @@ export type WatchState = 'idle' | 'offline' | 'loading' | 'playing' | 'stalled' 
 export interface PlayerEvents {
   /** `detail`: `waiting-for-publisher` or `reconnecting` while nothing comes; the kind of absence; or what failed. */
   onState(state: WatchState, detail: string): void;
+  /** Programme date and time of what is sent now; null when not known. */
+  liveDateMs(): number | null;
   /** The browser lets nothing play with sound before a touch: it plays muted. */
   onMutedByBrowser(): void;
 }
@@ -31,6 +43,8 @@ const FIRST_PICTURE_MS = 20_000;
 /** This many broken attempts in a row are shown as a failure (and go on being retried, slowly). */
 const FAILED_AFTER = 4;
 const FAILED_RETRY_MS = 15_000;
+/** A jump that the viewer asked for is no stall for this long. */
+const SEEK_MS = 4_000;
 
 interface Outcome {
   /** `again`: something has changed since the paths were put in order. */
@@ -43,7 +57,7 @@ export class Player {
   /** The playlist, with its key: it tells whether the stream is on air. */
   readonly #hlsUrl: string;
   readonly #video: HTMLVideoElement;
-  readonly #makePaths: () => PlaybackPath[];
+  readonly #makePaths: (past: boolean) => PlaybackPath[];
   readonly #events: PlayerEvents;
   #state: WatchState = 'idle';
   #detail = '';
@@ -58,12 +72,19 @@ export class Player {
   /** Why the paths before the present one were left. */
   #passedOver: string | null = null;
   #refused = false;
+  /** Where the viewer is who has gone back; null is live. */
+  #past: Moment | null = null;
+  /** The path that played when it was live last. */
+  #lastLive: PathName | null = null;
+  /** Of the element, when it was looked at last. */
+  #position = 0;
+  #seekMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     stream: string,
     hlsUrl: string,
     video: HTMLVideoElement,
-    makePaths: () => PlaybackPath[],
+    makePaths: (past: boolean) => PlaybackPath[],
     events: PlayerEvents,
   ) {
     this.#stream = stream;
@@ -95,6 +116,40 @@ export class Player {
     return this.#stalls;
   }
 
+  /** Seconds behind live of a viewer who has gone back; null is live. */
+  behindSeconds(): number | null {
+    if (this.#past === null) return null;
+    const window = this.#state === 'playing' ? (this.#path?.window?.() ?? null) : null;
+    return window === null ? behindBy(this.#past, performance.now()) : behind(window);
+  }
+
+  /** Goes so many seconds behind live, by whichever way can; 0 is live. */
+  goTo(aim: number): void {
+    const window = this.#path?.window?.() ?? null;
+    const path = this.#path?.name ?? null;
+    const nowMs = performance.now();
+    const move = moveTo(aim, { path, window, past: this.#past !== null, lastLive: this.#lastLive });
+    const liveDateMs = this.#events.liveDateMs();
+    this.#past = null;
+    if (move === 'seek' || move === 'begin-there') {
+      this.#past = {
+        behind: aim,
+        atMs: nowMs,
+        dateMs: move === 'seek' || liveDateMs === null ? null : liveDateMs - aim * 1000,
+      };
+    }
+    this.#seekMs = nowMs;
+    if (move === 'begin-there' || move === 'begin-live') {
+      this.start();
+    } else if (move === 'jump-to-live') {
+      this.#path?.seekToLive();
+      void this.#play(this.#run.signal);
+    } else if (move === 'seek' && window !== null) {
+      this.#path?.seekTo?.(placeFor(window.edge - aim, window));
+      void this.#play(this.#run.signal);
+    }
+  }
+
   /** Plays as soon as there is something to play. */
   start(): void {
     this.#run.abort();
@@ -109,7 +164,7 @@ export class Player {
       this.start();
       return;
     }
-    this.#path.seekToLive();
+    if (this.#past === null) this.#path.seekToLive();
     void this.#play(this.#run.signal);
   }
 
@@ -122,6 +177,12 @@ export class Player {
     this.#run.abort();
     this.#dropPath(leaving);
     this.#set('idle', '');
+  }
+
+  /** Begins anew, and live. */
+  startLive(): void {
+    this.#past = null;
+    this.start();
   }
 
   #set(state: WatchState, detail: string): void {
@@ -150,6 +211,7 @@ export class Player {
       if (end === 'offline') {
         this.#attempt = 0;
         this.#needsPublisher = true;
+        this.#past = null;
         this.#set('offline', this.#everPlayed ? 'ended' : 'nothing');
         // Whatever else says that it is on air: nobody is asked more often than this.
         await pause(beganMs + OFFLINE_POLL_MS - performance.now(), signal);
@@ -223,7 +285,7 @@ export class Player {
   /** Tries the paths in order until one shows a picture, and follows that one to its end. */
   async #playOnce(signal: AbortSignal): Promise<Outcome> {
     let last: Outcome = { end: 'unusable', reason: 'it has neither WebRTC nor MSE nor native HLS' };
-    const candidates = this.#makePaths();
+    const candidates = this.#makePaths(this.#past !== null);
     this.#passedOver = null;
     for (const [i, path] of candidates.entries()) {
       this.#dropPath();
@@ -260,7 +322,8 @@ export class Player {
         signal: done.signal,
       });
       signal.addEventListener('abort', () => finish('offline', 'stopped'), { signal: done.signal });
-      path.start(video, { onEnd: finish }).then(
+      video.addEventListener('seeking', () => this.#onSeeking(path), { signal: done.signal });
+      path.start(video, { onEnd: finish }, this.#past).then(
         () => {
           if (!done.signal.aborted) void this.#play(signal);
         },
@@ -269,13 +332,55 @@ export class Player {
     });
   }
 
+  /** The browser's own controls and media keys seek without asking anybody. */
+  #onSeeking(path: PlaybackPath): void {
+    const window = path.window?.() ?? null;
+    if (window === null || this.#state !== 'playing') return;
+    const meant = readSeek(this.#position, window, this.#past !== null);
+    this.#position = window.position;
+    if (meant !== null) this.#seekMs = performance.now();
+    if (meant === 'live') {
+      this.#past = null;
+      path.seekToLive();
+    } else if (meant === 'past') {
+      this.#past = this.#momentOf(path);
+      path.seekTo?.(window.position);
+    }
+  }
+
+  #momentOf(path: PlaybackPath): Moment | null {
+    const window = path.window?.() ?? null;
+    if (window === null) return this.#past;
+    return { behind: behind(window), atMs: performance.now(), dateMs: path.dateMs?.() ?? null };
+  }
+
+  /** Keeps in mind where the viewer is, and keeps that within what is kept. */
+  #mindPlace(path: PlaybackPath): void {
+    if (!this.#video.seeking) this.#position = this.#video.currentTime;
+    if (this.#past === null) {
+      this.#lastLive = path.name;
+      return;
+    }
+    const window = path.window?.() ?? null;
+    if (window === null) {
+      // It plays, and cannot go back: this is live, whatever was asked for.
+      this.#past = null;
+      return;
+    }
+    const place = placeAfterLoss(window);
+    if (place !== null) path.seekTo?.(place);
+    if (!this.#video.seeking) this.#past = this.#momentOf(path);
+  }
+
   /** Says how it goes, and ends what does not go. */
   #watch(path: PlaybackPath, progress: Progress, finish: (end: PathEnd, reason: string) => void): void {
     const nowMs = performance.now();
+    if (this.#video.seeking && nowMs - this.#seekMs < SEEK_MS) progress.excuse(nowMs);
     const { quietMs, played } = progress.look(nowMs);
     if (played && quietMs === 0) {
       this.#everPlayed = true;
       this.#attempt = 0;
+      this.#mindPlace(path);
       if (this.#state !== 'playing') this.#set('playing', '');
       return;
     }
