@@ -5,10 +5,14 @@ import { SettingsForm } from './publish/form.ts';
 import { Meter } from './publish/meter.ts';
 import { Publisher, type PublishState } from './publish/publisher.ts';
 import { showReadout, showViewers } from './publish/readout.ts';
+import { isRecordable } from './publish/recording.ts';
 import { WakeLock } from './publish/wakelock.ts';
-import { deviceFailure, type Failure, noWebRtc, sourceEnded } from './pure/failures.ts';
+import { sendable } from './pure/codecs.ts';
+import { deviceFailure, type Failure, sourceEnded } from './pure/failures.ts';
 import { paths, streamFromPath, tokenFromQuery } from './pure/names.ts';
+import { recordable } from './pure/recordercodecs.ts';
 import { readQuery } from './pure/settings.ts';
+import { firstVia, noVia, type Via, type ViaWish, viaReason, viaWords } from './pure/way.ts';
 import { ApiClosed, getStream } from './ui/api.ts';
 import { copyButton } from './ui/copy.ts';
 import { byId, setText, show, whileVisible } from './ui/dom.ts';
@@ -30,6 +34,7 @@ class PublishPage {
   readonly #form: SettingsForm;
   readonly #publisher: Publisher;
   readonly #steadyTone: boolean;
+  readonly #wish: ViaWish;
   readonly #meter = new Meter(byId('level', HTMLElement));
   readonly #wakeLock = new WakeLock();
   readonly #preview = byId('preview', HTMLVideoElement);
@@ -47,25 +52,30 @@ class PublishPage {
   /** Between the press of the button and the first step of the publisher. */
   #starting = false;
   #apiClosed = false;
+  #viaReason = '';
 
   constructor(stream: string) {
     this.#stream = stream;
     const asked = readQuery(window.location.search);
     this.#steadyTone = new URLSearchParams(window.location.search).get('tone') === 'steady';
-    this.#form = new SettingsForm(asked.settings);
-    this.#publisher = new Publisher(stream, {
+    this.#wish = asked.via;
+    const codecs = { webrtc: sendable(sendCapabilities()), webm: recordable(isRecordable) };
+    const via = firstVia(asked.via, { webrtc: hasWebRtc(), webm: codecs.webm.length > 0 });
+    this.#form = new SettingsForm(asked.settings, codecs[via ?? 'webrtc']);
+    this.#publisher = new Publisher(stream, asked.via, {
       onState: (state, failure) => this.#show(state, failure),
       onRefusedKinds: (kinds) =>
         this.#say(`The server does not take the ${kinds.map(kindWord).join(' and the ')}.`),
+      onVia: (chosen, leftFor) => this.#showVia(chosen, leftFor),
     });
     this.#key.value = tokenFromQuery(window.location.search) ?? '';
     this.#fillLinks();
     this.#wire();
     this.#show('idle', null);
     if (asked.unknown.length > 0) this.#say(`Not understood in the address: ${asked.unknown.join(', ')}`);
-    if (typeof RTCPeerConnection === 'undefined') {
+    if (via === null) {
       this.#go.disabled = true;
-      this.#show('failed', noWebRtc());
+      this.#show('failed', noVia(asked.via));
     } else if (asked.autostart) {
       void this.#start();
     } else {
@@ -292,7 +302,7 @@ class PublishPage {
       byId('readout', HTMLElement),
       state === 'live' || (state === 'reconnecting' && this.#liveSinceMs > 0),
     );
-    if (state === 'connecting') this.#say('');
+    if (state === 'connecting' || (!running && this.#notice.textContent === this.#viaReason)) this.#say('');
     this.#showFailure(failure);
     this.#showToggles();
     this.#showPlaceholder();
@@ -306,6 +316,14 @@ class PublishPage {
     show(byId('failure', HTMLElement), failure !== null);
   }
 
+  /** Says by which way it goes, and under the picture also why. */
+  #showVia(via: Via, leftFor: Failure | null): void {
+    setData('via', via);
+    this.#viaReason = viaReason(via, this.#wish, leftFor);
+    setText(byId('r-via', HTMLElement), viaWords(via));
+    this.#say(this.#viaReason);
+  }
+
   #say(text: string): void {
     setText(this.#notice, text);
     show(this.#notice, text !== '');
@@ -315,7 +333,7 @@ class PublishPage {
     const { source, audio } = this.#form.settings;
     const silent = source === 'canvas' && audio && this.#audioContext?.state === 'suspended';
     if (silent && this.#publisher.running) this.#say('Tap anywhere to switch the test tone on.');
-    else if (/^Tap/.test(this.#notice.textContent ?? '')) this.#say('');
+    else if (/^Tap/.test(this.#notice.textContent ?? '')) this.#say(this.#viaReason);
     const readout = await this.#publisher.readout();
     if (readout === null || this.#publisher.state !== 'live') return;
     latest = readout;
@@ -335,12 +353,30 @@ class PublishPage {
 
   /** For tests and debugging. */
   debug(): object {
-    return { stats: () => latest, restartIce: () => this.#publisher.restartIce() };
+    const publisher = this.#publisher;
+    return {
+      stats: () => latest,
+      restartIce: () => publisher.restartIce(),
+      /** `webrtc` or `webm`: the way of this run, or of the last one; null before the first. */
+      get via() {
+        return publisher.via;
+      },
+    };
   }
 }
 
 /** The last readout, for tests and debugging. */
 let latest: unknown = null;
+
+function hasWebRtc(): boolean {
+  return typeof RTCPeerConnection !== 'undefined';
+}
+
+/** What this browser can send by WebRTC; nothing without it. */
+function sendCapabilities(): RTCRtpCodec[] {
+  if (typeof RTCRtpSender === 'undefined') return [];
+  return RTCRtpSender.getCapabilities('video')?.codecs ?? [];
+}
 
 function kindWord(kind: string): string {
   return kind === 'video' ? 'picture' : 'sound';

@@ -3,24 +3,25 @@ import { test } from 'node:test';
 import { DEFAULTS, geometry, maxVideoBitrateBps, RESOLUTIONS, readQuery } from '../app/pure/settings.ts';
 
 test('without a query everything is as usual, and nothing starts by itself', () => {
-  assert.deepEqual(readQuery(''), { settings: DEFAULTS, autostart: false, unknown: [] });
+  assert.deepEqual(readQuery(''), { settings: DEFAULTS, autostart: false, via: 'auto', unknown: [] });
 });
 
 test('a full query is taken over', () => {
   const asked = readQuery(
-    '?source=canvas&video=AV1&audio=off&sound=music&resolution=1080p&fps=60&autostart=1&tone=steady',
+    '?source=canvas&video=AV1&audio=off&sound=music&resolution=1080p&fps=60&autostart=1&tone=steady&via=webm',
   );
   assert.deepEqual(asked, {
     settings: { source: 'canvas', video: 'av1', audio: false, sound: 'music', resolution: '1080p', fps: 60 },
     autostart: true,
+    via: 'webm',
     unknown: [],
   });
 });
 
 test('wrong values are named, and the default stays', () => {
-  const asked = readQuery('?video=h265&fps=1000&audio=perhaps&source=');
+  const asked = readQuery('?video=h265&fps=1000&audio=perhaps&source=&via=rtmp');
   assert.deepEqual(asked.settings, DEFAULTS);
-  assert.deepEqual(asked.unknown, ['source=', 'video=h265', 'audio=perhaps', 'fps=1000']);
+  assert.deepEqual(asked.unknown, ['source=', 'video=h265', 'audio=perhaps', 'fps=1000', 'via=rtmp']);
 });
 
 test('more pixels and more frames may use more bits', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { limitWords, readSendStats, type Stat } from '../app/pure/stats.ts';
+import { limitWords, readRecordedStats, readSendStats, type Stat } from '../app/pure/stats.ts';
 
 function snapshot(videoBytes: number, audioBytes: number): Stat[] {
   return [
@@ -86,4 +86,20 @@ test('the largest simulcast layer is the picture', () => {
 test('every reason for less quality has words, and no reason has none', () => {
   assert.equal(limitWords('none'), '');
   for (const reason of ['cpu', 'bandwidth', 'other']) assert.notEqual(limitWords(reason), '');
+});
+
+test('a recording has a bitrate of what has left, and neither loss nor round trip', () => {
+  const picture = { width: 640, height: 360 };
+  const state = { bytesSent: 0, picture, limited: false, videoCodec: 'vp8', audioCodec: 'opus' };
+  const first = readRecordedStats(state, 1000, null);
+  assert.equal(first.bitrateBps, null);
+  const second = readRecordedStats({ ...state, bytesSent: 50_000, limited: true }, 1500, first);
+  assert.deepEqual(
+    [second.via, second.bitrateBps, second.width, second.fps, second.limitedBy],
+    ['webm', 800_000, 640, null, 'bandwidth'],
+  );
+  assert.deepEqual([second.roundTripSeconds, second.packetsLost], [null, 0]);
+  // A new connection counts from nothing.
+  assert.equal(readRecordedStats(state, 2000, second).bitrateBps, null);
+  assert.equal(readRecordedStats({ ...state, picture: null }, 0, null).width, null);
 });

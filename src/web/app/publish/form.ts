@@ -1,6 +1,5 @@
 /** The settings form: shows `Settings` and reads them back. */
 
-import { sendable } from '../pure/codecs.ts';
 import { bitrate } from '../pure/format.ts';
 import {
   FRAME_RATES,
@@ -49,12 +48,13 @@ export class SettingsForm {
   #settings: Settings;
   #devices: MediaDeviceInfo[] = [];
 
-  constructor(settings: Settings) {
+  /** @param codecs what this browser can send */
+  constructor(settings: Settings, codecs: readonly VideoCodec[]) {
     this.#settings = settings;
     for (const resolution of RESOLUTIONS)
       this.#resolution.append(make('option', { value: resolution }, resolution));
     for (const fps of FRAME_RATES) this.#fps.append(make('option', { value: String(fps) }, `${fps} fps`));
-    const offered = new Set<VideoCodec>(sendable(sendCapabilities()));
+    const offered = new Set<VideoCodec>(codecs);
     for (const codec of VIDEO_CODECS) {
       // A codec that the address asks for stays visible, so that its failure can be understood.
       if (offered.has(codec) || settings.video === codec) {
@@ -169,10 +169,4 @@ export class SettingsForm {
     show(byId('microphone-row', HTMLElement), microphone && this.#microphone.options.length > 1);
     show(byId('sound-row', HTMLElement), microphone);
   }
-}
-
-/** What this browser can send; empty without WebRTC. */
-export function sendCapabilities(): RTCRtpCodec[] {
-  if (typeof RTCRtpSender === 'undefined') return [];
-  return RTCRtpSender.getCapabilities('video')?.codecs ?? [];
 }

@@ -9,17 +9,31 @@ import {
   type Failure,
   handshakeFailed,
   iceFailed,
+  recorderFailed,
   serverRefused,
   serverUnreachable,
+  socketFailed,
   takenOver,
 } from '../pure/failures.ts';
 import { paths } from '../pure/names.ts';
 import { isPassing } from '../pure/problem.ts';
 import { backoffMs } from '../pure/retry.ts';
 import type { SendReadout } from '../pure/stats.ts';
+import {
+  type Abilities,
+  failureToShow,
+  firstVia,
+  nextVia,
+  noVia,
+  type Via,
+  type ViaWish,
+} from '../pure/way.ts';
 import { AnswerNonsense, ServerUnreachable, SessionRefused } from '../webrtc/session.ts';
 import { HandshakeFailed, IceFailed } from '../webrtc/waits.ts';
-import { CodecMissing, type Outgoing, Session } from './session.ts';
+import { SocketFailed, TakenOver } from './ingestsocket.ts';
+import { canRecord, RecorderFailed, Recording } from './recording.ts';
+import { CodecMissing, type Outgoing, type Sending } from './sending.ts';
+import { Session } from './session.ts';
 
 export type PublishState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'stopped';
 
@@ -31,17 +45,22 @@ export interface PublisherEvents {
   onState(state: PublishState, failure: Failure | null): void;
   /** The server takes only a part of what was offered. */
   onRefusedKinds(kinds: string[]): void;
+  /** The way of this run, at its beginning and when it changes; with the reason for leaving WebRTC. */
+  onVia(via: Via, leftFor: Failure | null): void;
 }
 
 export class Publisher {
   readonly #stream: string;
+  readonly #wish: ViaWish;
   readonly #events: PublisherEvents;
   #state: PublishState = 'idle';
-  #session: Session | null = null;
+  #session: Sending | null = null;
+  #via: Via | null = null;
   #stopper = new AbortController();
 
-  constructor(stream: string, events: PublisherEvents) {
+  constructor(stream: string, wish: ViaWish, events: PublisherEvents) {
     this.#stream = stream;
+    this.#wish = wish;
     this.#events = events;
   }
 
@@ -54,6 +73,11 @@ export class Publisher {
     return this.#session?.location ?? null;
   }
 
+  /** The way of this run, or of the last one. */
+  get via(): Via | null {
+    return this.#via;
+  }
+
   get running(): boolean {
     return this.#state === 'connecting' || this.#state === 'live' || this.#state === 'reconnecting';
   }
@@ -61,9 +85,19 @@ export class Publisher {
   /** Goes live and stays live; returns at once. */
   start(outgoing: Outgoing, token: string | null): void {
     if (this.running) return;
+    const can: Abilities = {
+      webrtc: typeof RTCPeerConnection !== 'undefined',
+      webm: canRecord(outgoing),
+    };
+    const via = firstVia(this.#wish, can);
+    if (via === null) {
+      this.#set('failed', noVia(this.#wish));
+      return;
+    }
     this.#stopper = new AbortController();
     this.#set('connecting', null);
-    void this.#run(outgoing, token, this.#stopper.signal);
+    this.#take(via, null);
+    void this.#run(outgoing, token, can, this.#stopper.signal);
   }
 
   /** Ends the broadcast; the state says `stopped`, or `failed` with the given reason. */
@@ -93,33 +127,58 @@ export class Publisher {
     this.#events.onState(state, failure);
   }
 
-  async #run(outgoing: Outgoing, token: string | null, signal: AbortSignal): Promise<void> {
+  #take(via: Via, leftFor: Failure | null): void {
+    this.#via = via;
+    this.#events.onVia(via, leftFor);
+  }
+
+  #make(via: Via, outgoing: Outgoing, token: string | null): Sending {
+    const at = (path: string): URL => new URL(path, window.location.href);
+    return via === 'webrtc'
+      ? new Session(at(paths.whip(this.#stream)), token, outgoing)
+      : new Recording(at(paths.webm(this.#stream)), token, outgoing);
+  }
+
+  async #run(outgoing: Outgoing, token: string | null, can: Abilities, signal: AbortSignal): Promise<void> {
     /** Unsuccessful attempts since the stream was last live. */
     let attempt = 0;
     let wasLive = false;
+    /** Why WebRTC was left, for as long as the other way has not worked either. */
+    let leftFor: Failure | null = null;
+    let via = this.#via ?? 'webrtc';
     while (!signal.aborted) {
-      const endpoint = new URL(paths.whip(this.#stream), window.location.href);
-      const session = new Session(endpoint, token, outgoing);
-      const outcome = await this.#attempt(session, signal, () => {
+      const outcome = await this.#attempt(this.#make(via, outgoing, token), signal, () => {
         wasLive = true;
+        leftFor = null;
         attempt = 0;
       });
       if (signal.aborted) return;
+      // It stays with WebM from its first attempt on, so that whatever was live by WebRTC was so all the time.
+      const code = outcome.failure?.code ?? null;
+      const next = nextVia({ via, wish: this.#wish, can, code, wasLiveByWebRtc: wasLive });
+      if (next !== via) {
+        via = next;
+        leftFor = outcome.failure;
+        this.#set('connecting', null);
+        this.#take(via, leftFor);
+        continue;
+      }
+      const failure = failureToShow(outcome.failure, leftFor);
       if (outcome.verdict === 'give-up' || (!wasLive && !outcome.again)) {
-        this.stop(outcome.failure);
+        this.stop(failure);
         return;
       }
-      this.#set('reconnecting', outcome.failure);
+      this.#set('reconnecting', failure);
       await pause(Math.max(outcome.waitMs, backoffMs(attempt++, Math.random())), signal);
     }
   }
 
   /** One session from beginning to end. */
-  async #attempt(session: Session, signal: AbortSignal, onLive: () => void): Promise<Outcome> {
+  async #attempt(session: Sending, signal: AbortSignal, onLive: () => void): Promise<Outcome> {
     this.#session = session;
-    const lost = new Promise<void>((resolve) => {
+    const lost = new Promise<Error | null>((resolve) => {
       session.onLost = resolve;
-      signal.addEventListener('abort', () => resolve());
+      signal.addEventListener('abort', () => resolve(null));
     });
     try {
       await session.open(signal);
@@ -132,8 +191,9 @@ export class Publisher {
       if (!signal.aborted) this.#set(troubled ? 'reconnecting' : 'live', null);
     };
     this.#set('live', null);
-    await lost;
+    const why = await lost;
     if (signal.aborted) return { verdict: 'give-up', failure: null, waitMs: 0, again: false };
+    if (why !== null) return this.#judge(why);
     this.#set('reconnecting', null);
     if ((await session.close(false)) && (await this.#someoneElseIsLive(signal))) {
       return { verdict: 'give-up', failure: takenOver(this.#stream), waitMs: 0, again: false };
@@ -175,6 +235,9 @@ export class Publisher {
         ? retry(failure, error.retryAfterMs ?? 0, error.retryAfterMs !== null)
         : giveUp(failure);
     }
+    if (error instanceof TakenOver) return giveUp(takenOver(this.#stream));
+    if (error instanceof SocketFailed) return retry(socketFailed());
+    if (error instanceof RecorderFailed) return giveUp(recorderFailed(error.message));
     if (error instanceof ServerUnreachable) return retry(serverUnreachable(window.location.origin));
     if (error instanceof AnswerNonsense) return giveUp(badAnswer(error.message));
     if (error instanceof CodecMissing) return giveUp(codecMissing(codecName(error.message)));

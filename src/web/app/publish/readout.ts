@@ -17,6 +17,11 @@ const limitText = byId('r-limit', HTMLElement);
 
 export function showReadout(readout: SendReadout, liveSeconds: number): void {
   setText(bitrateText, bitrate(readout.bitrateBps));
+  // Over TCP nothing is lost, and nobody tells a page its round trip; nor does a recorder count its frames.
+  const overRtp = readout.via === 'webrtc';
+  show(byId('rtt-row', HTMLElement), overRtp);
+  show(byId('lost-row', HTMLElement), overRtp);
+  show(byId('fps-row', HTMLElement), overRtp);
   setText(rttText, milliseconds(readout.roundTripSeconds));
   setText(sizeText, size(readout.width, readout.height));
   setText(fpsText, readout.fps === null ? '–' : `${Math.round(readout.fps)} fps`);

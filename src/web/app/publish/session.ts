@@ -4,34 +4,23 @@
 
 import { preferences } from '../pure/codecs.ts';
 import { announceStereo, askForStereo, refusedKinds } from '../pure/sdp.ts';
-import { audioBitrateBps, maxVideoBitrateBps, type Settings } from '../pure/settings.ts';
+import { audioBitrateBps, maxVideoBitrateBps } from '../pure/settings.ts';
 import { readSendStats, type SendReadout } from '../pure/stats.ts';
 import { Peer } from '../webrtc/peer.ts';
+import { CodecMissing, type Outgoing, type Sending } from './sending.ts';
 
 /** From the answer to a connection: ICE and DTLS take under a second wherever they work at all. */
 const CONNECT_DEADLINE_MS = 12_000;
-
-export class CodecMissing extends Error {}
 
 /** `RTCRtpSendParameters` as of webrtc-pc; the DOM library leaves the preference out. */
 type SendParameters = RTCRtpSendParameters & {
   degradationPreference?: 'maintain-framerate' | 'maintain-resolution' | 'balanced';
 };
 
-/** What a session was given to send. */
-export interface Outgoing {
-  video: MediaStreamTrack | null;
-  audio: MediaStreamTrack | null;
-  settings: Settings;
-  stereo: boolean;
-}
-
-export class Session {
-  /** Called once when a connection that stood is gone. */
-  onLost: () => void = () => {};
+export class Session implements Sending {
+  onLost: (why: Error | null) => void = () => {};
   /** The connection is being repaired, or stands again. */
   onTrouble: (troubled: boolean) => void = () => {};
-  /** Kinds (`audio`, `video`) that the server does not take. */
   refused: string[] = [];
 
   readonly #peer: Peer;
@@ -47,11 +36,10 @@ export class Session {
         }
       : {};
     this.#peer = new Peer({ endpoint, token, connectDeadlineMs: CONNECT_DEADLINE_MS, ...stereo });
-    this.#peer.onLost = () => this.onLost();
+    this.#peer.onLost = () => this.onLost(null);
     this.#peer.onTrouble = (troubled) => this.onTrouble(troubled);
   }
 
-  /** The session's address on the server while there is one. */
   get location(): string | null {
     return this.#peer.resource?.location.href ?? null;
   }
@@ -116,18 +104,15 @@ export class Session {
     await this.#sender(track.kind as 'audio' | 'video')?.replaceTrack(track);
   }
 
-  /** Numbers since the last call. */
   async readout(): Promise<SendReadout> {
     this.#readout = readSendStats(await this.#peer.stats(), performance.now(), this.#readout);
     return this.#readout;
   }
 
-  /** Tries the network anew, without a new session. */
   restartIce(): void {
     this.#peer.restartIce();
   }
 
-  /** Ends the session here and on the server. True when the server has surely forgotten it. */
   async close(leaving: boolean): Promise<boolean> {
     return this.#peer.close(leaving);
   }

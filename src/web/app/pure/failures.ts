@@ -110,6 +110,42 @@ export function noWebRtc(): Failure {
   };
 }
 
+/** Neither the codec nor any other can be recorded as WebM (Safari before 18.4, for instance). */
+export function noRecorder(): Failure {
+  return {
+    code: 'no-recorder',
+    title: 'This browser cannot record WebM.',
+    hint: 'Choose another codec or Automatic, or try another browser.',
+  };
+}
+
+/** The recorder gave up: an encoder that failed, or tracks it cannot record. */
+export function recorderFailed(detail: string): Failure {
+  return {
+    code: 'recorder-failed',
+    title: 'The browser could not record picture and sound.',
+    hint: `${sentence(detail)} Try another codec.`,
+  };
+}
+
+/** HTTP works, a WebSocket to the same address does not. */
+export function socketFailed(): Failure {
+  return {
+    code: 'websocket-failed',
+    title: 'The server answered, but a WebSocket to it did not stay open.',
+    hint: 'A proxy between here and the server may not let WebSockets through.',
+  };
+}
+
+/** Both ways were tried. The first keeps its code: that it works is what to see to. */
+export function bothWaysFailed(webrtc: Failure, webm: Failure): Failure {
+  return {
+    code: webrtc.code,
+    title: webrtc.title,
+    hint: `${webrtc.hint} WebM over WebSocket was tried as well: ${webm.title} ${webm.hint}`,
+  };
+}
+
 /**
  * The network path for media could not be made (ICE), although the server answered over HTTP.
  *

@@ -34,6 +34,7 @@ export const paths = {
   publish: (stream: string): string => `/publish/${stream}`,
   watch: (stream: string): string => `/watch/${stream}`,
   whip: (stream: string): string => `/whip/${stream}`,
+  webm: (stream: string): string => `/ingest/webm/${stream}`,
   whep: (stream: string): string => `/whep/${stream}`,
   hls: (stream: string): string => `/hls/${stream}/index.m3u8`,
   api: (stream: string): string => `/api/v1/streams/${stream}`,

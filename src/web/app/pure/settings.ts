@@ -1,5 +1,7 @@
 /** What the publisher chose: in the form, and in the address (`?source=canvas&video=vp8&autostart=1`). */
 
+import { VIAS, type ViaWish } from './way.ts';
+
 export const SOURCES = ['camera', 'screen', 'canvas'] as const;
 export const VIDEO_CODECS = ['auto', 'vp8', 'vp9', 'h264', 'av1'] as const;
 export const RESOLUTIONS = ['360p', '480p', '720p', '1080p'] as const;
@@ -34,6 +36,7 @@ export const DEFAULTS: Settings = {
 export interface Asked {
   settings: Settings;
   autostart: boolean;
+  via: ViaWish;
   /** Parameters that were given with a value nobody knows, as `name=value`. */
   unknown: string[];
 }
@@ -62,7 +65,8 @@ export function readQuery(query: string, defaults: Settings = DEFAULTS): Asked {
     fps: pick('fps', defaults.fps, (text) => oneOf(FRAME_RATES, text)),
   };
   const autostart = pick('autostart', false, onOff);
-  return { settings, autostart, unknown };
+  const via = pick('via', 'auto', (text) => oneOf(VIAS, text));
+  return { settings, autostart, via, unknown };
 }
 
 export function onOff(text: string): boolean | undefined {

@@ -1,9 +1,12 @@
 /** Readouts from two successive `RTCPeerConnection.getStats()` snapshots. */
 
+import type { Via } from './way.ts';
+
 /** One entry of a stats report, as plain data. */
 export type Stat = Record<string, unknown> & { id: string; type: string };
 
 export interface SendReadout {
+  via: Via;
   /** Bits per second on the wire's payload since the last snapshot, all media; null in the first snapshot. */
   bitrateBps: number | null;
   roundTripSeconds: number | null;
@@ -50,10 +53,7 @@ export function readSendStats(
   let bytesSent = 0;
   for (const stat of outbound)
     bytesSent += (num(stat, 'bytesSent') ?? 0) + (num(stat, 'headerBytesSent') ?? 0);
-  let bitrateBps: number | null = null;
-  if (before !== null && nowMs > before.atMs && bytesSent >= before.bytesSent) {
-    bitrateBps = ((bytesSent - before.bytesSent) * 8000) / (nowMs - before.atMs);
-  }
+  const bitrateBps = rateSince(bytesSent, nowMs, before);
 
   let packetsLost = 0;
   let fractionLost = 0;
@@ -72,6 +72,7 @@ export function readSendStats(
   const codecOf = (stat: Stat | undefined): string | null =>
     str(byId.get(str(stat, 'codecId') ?? ''), 'mimeType');
   return {
+    via: 'webrtc',
     bitrateBps,
     roundTripSeconds,
     width: num(video, 'frameWidth'),
@@ -85,6 +86,45 @@ export function readSendStats(
     bytesSent,
     atMs: nowMs,
   };
+}
+
+/** What a recorder sends, as far as it can be known. */
+export interface RecordedState {
+  bytesSent: number;
+  /** `getSettings()` of the picture's track; null without one. */
+  picture: { width?: number; height?: number } | null;
+  limited: boolean;
+  videoCodec: string | null;
+  audioCodec: string | null;
+}
+
+/** The same for WebM over a WebSocket: TCP loses nothing, and a page is told neither its round trip nor how many frames are recorded. */
+export function readRecordedStats(
+  { bytesSent, picture, limited, videoCodec, audioCodec }: RecordedState,
+  nowMs: number,
+  before: SendReadout | null,
+): SendReadout {
+  return {
+    via: 'webm',
+    bitrateBps: rateSince(bytesSent, nowMs, before),
+    roundTripSeconds: null,
+    width: picture?.width ?? null,
+    height: picture?.height ?? null,
+    fps: null,
+    packetsLost: 0,
+    fractionLost: 0,
+    limitedBy: limited ? 'bandwidth' : 'none',
+    videoCodec,
+    audioCodec,
+    bytesSent,
+    atMs: nowMs,
+  };
+}
+
+/** Null at first, and when the counter has begun again. */
+function rateSince(bytesSent: number, nowMs: number, before: SendReadout | null): number | null {
+  if (before === null || nowMs <= before.atMs || bytesSent < before.bytesSent) return null;
+  return ((bytesSent - before.bytesSent) * 8000) / (nowMs - before.atMs);
 }
 
 /** Why the picture is not as good as asked for, in words; empty when nothing holds it back. */

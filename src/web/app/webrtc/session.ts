@@ -154,13 +154,13 @@ export class SessionResource {
   }
 }
 
-interface Exchanged {
+export interface Exchanged {
   response: Response;
   body: string;
 }
 
 /** One request and its whole answer; throws `ServerUnreachable`, or the signal's reason when that was given up. */
-async function exchange(
+export async function exchange(
   url: URL,
   init: RequestInit,
   deadlineMs: number,
@@ -175,7 +175,7 @@ async function exchange(
   }
 }
 
-function refusal(response: Response, body: string): SessionRefused {
+export function refusal(response: Response, body: string): SessionRefused {
   const { headers, status } = response;
   const retryAfter = retryAfterMs(headers.get('Retry-After'), Date.now());
   return new SessionRefused(readProblem(status, headers.get('Content-Type'), body), retryAfter);
