@@ -64,6 +64,18 @@ impl Browser {
         self.eval(body, vec![]).await
     }
 
+    /// Waits until the watch page is `live`, or in the `past`.
+    ///
+    /// # Errors
+    /// When it does not come there.
+    pub async fn when_is(&self, wanted: &str) -> Result<()> {
+        wait::until(&format!("the page to be {wanted}"), NATIVE_LIMIT, async || {
+            let when: String = self.eval("return document.body.dataset.when ?? '';", vec![]).await?;
+            if when == wanted { Ok(Some(())) } else { bail!("it is {when:?}") }
+        })
+        .await
+    }
+
     /// Gives a playlist to the browser's own player and waits until it plays; false when this browser has none.
     ///
     /// # Errors

@@ -198,7 +198,7 @@ fn a_full_disk_stops_the_recording_and_nothing_else() -> Result<()> {
         let words =
             wait::until("the recording to stop for want of room", Duration::from_secs(40), async || {
                 let stream: Value = server.http.get(server.urls.stream("full")).send().await?.json().await?;
-                Ok(stream["recording"]["failed"].as_str().map(str::to_owned))
+                Ok(stream["recording"]["reason"].as_str().map(str::to_owned))
             })
             .await?;
         ensure!(words.contains("the disk is full"), "{words}");

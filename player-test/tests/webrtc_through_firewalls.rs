@@ -98,6 +98,30 @@ fn chromium_publishes_and_watches_through_turn_where_udp_to_the_server_is_blocke
     })
 }
 
+/// Nothing but HTTP: the publish page leaves WebRTC by itself and goes on air with MediaRecorder and a WebSocket.
+#[test]
+fn the_publish_page_goes_on_air_where_only_http_is_open() -> Result<()> {
+    in_a_network(async |mut network: Network| {
+        let settings = Settings { listens: Listens::At(HOME), ..Settings::default() };
+        let server = Server::start_with(&settings).await?;
+        let place = network.place()?;
+        let (udp, _tcp) = (place.block_udp(None)?, block_media_over_tcp(&place)?);
+        let publisher = Chromium::start_in(&place, "publisher-webm").await?;
+        let page = PublishPage { source: "canvas", video: "vp8", audio: true, resolution: "360p", fps: 30 };
+        publisher.publish(&server.urls, "http-only", &page).await?;
+        let via: String = publisher.eval("return skywave.via;", vec![]).await?;
+        ensure!(via == "webm", "it went out by {via}");
+        ensure!(udp.packets()? > 0, "WebRTC was not even tried");
+        publisher.screenshot("publisher-webm").await?;
+        // The watch page in the same network finds its way too: WHEP does not get through, HLS does.
+        let viewer = Chromium::start_in(&place, "viewer-http-only").await?;
+        viewer.watch_by_itself(&server.urls, "http-only").await?;
+        player_test::viewing::browser_plays_on(&viewer, 6, Some(30), true).await?;
+        viewer.close().await?;
+        publisher.close().await
+    })
+}
+
 /// No UDP at all, and of TCP only HTTP and the TURN server: a network that lets out what looks like the web. The credentials are asked for
 /// before the offer.
 #[test]

@@ -22,9 +22,7 @@ const SILENCE: Duration = Duration::from_secs(30);
     tag = "Media",
     summary = "Publish WebM",
     description = "The body is one WebM or Matroska file (VP8, VP9, AV1 or H.264, and Opus) of any length, chunked or not, as fast as it is recorded; \
-                   one that comes faster is taken at the pace of its times. \
-                   `GET` with `Upgrade: websocket` takes the same as binary messages, chunk borders anywhere, and tells by JSON text messages \
-                   what begins (`begin`), when it cannot keep up (`flow`) and what is wrong (`error`, then a close code of 4000 and the status).",
+                   one that comes faster is taken at the pace of its times.",
     params(("stream" = String, Path, description = "Stream name")),
     request_body(content = Vec<u8>, content_type = "video/webm"),
     responses(
@@ -79,6 +77,20 @@ pub(super) async fn post(
 }
 
 /// `GET /ingest/webm/{stream}`: becomes a WebSocket.
+#[utoipa::path(
+    get,
+    path = "/ingest/webm/{stream}",
+    tag = "Media",
+    summary = "Publish WebM by a WebSocket",
+    description = "Binary messages are pieces of one WebM or Matroska file, at most 16 MiB each; a new EBML header is the same publisher coming back. \
+                   Text messages of the server are JSON: `begin`, `flow`, `end`, `error`.",
+    params(("stream" = String, Path, description = "Stream name")),
+    responses(
+        (status = 101, description = "A WebSocket (RFC 6455)"),
+        (status = 426, description = "The request was no handshake of a WebSocket"),
+        (status = 503, description = "The server stops"),
+    )
+)]
 pub(super) fn get(
     app: &App,
     stream: StreamName,

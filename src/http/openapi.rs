@@ -40,6 +40,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, Required, Response, ResponseBuilder
         recordings::protect,
         recordings::unprotect,
         events::listen,
+        ingest::get,
         ingest::post,
         metrics::metrics
     ),

@@ -1,7 +1,7 @@
 use super::writer::{Piece, Writer};
 use super::*;
 use bytes::Bytes;
-use skywave_media::codec::{Codec, Format, VideoFormat};
+use skywave_media::codec::{Codec, Format, TrackKind, VideoFormat};
 use skywave_media::frame::Frame;
 use skywave_media::recording::{Recorder, RecorderConfig, RecorderOutput};
 use skywave_media::time::{MediaTime, Mono};
@@ -56,6 +56,7 @@ fn archived() -> Vec<Piece> {
     let file = include_bytes!("../../pipelines/media/tests/fixtures/webm/vp8-opus.webm");
     let (mut reader, mut maker) = (WebmReader::new(&file[..]), FrameMaker::new());
     let mut archiver = Archiver::new(ArchiveConfig::default());
+    [TrackKind::Video, TrackKind::Audio].into_iter().for_each(|kind| archiver.expect(kind));
     while let Some(event) = reader.next().unwrap() {
         maker.handle_event(&event);
         while let Some((_, frame)) = maker.poll_frame() {

@@ -151,8 +151,9 @@ fn jpeg(sheet: Sheet) -> Result<Bytes, FileError> {
         .field("framerate", gst::Fraction::new(1, 1))
         .build();
     let failed = |error: String| FileError::Gstreamer(error);
-    let description =
-        format!("videoconvertscale ! capsfilter caps=video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality={QUALITY}");
+    let description = format!(
+        "videoconvertscale ! capsfilter caps=video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality={QUALITY}"
+    );
     let mut engine =
         Engine::start(&description, &caps, &Waker::new(|| {})).map_err(|error| failed(error.to_string()))?;
     let mut buffer = gst::Buffer::from_slice(aligned(sheet.into_pixels(), width));
