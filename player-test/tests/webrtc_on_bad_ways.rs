@@ -139,7 +139,7 @@ fn five_percent_are_lost() -> Result<()> {
 #[test]
 fn ten_percent_are_lost() -> Result<()> {
     let conditions = Conditions { loss: 0.10, ..Conditions::CLEAN };
-    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 3.0, still_s: 1 };
+    let case = Case { stream: "loss-10", conditions, seed: 10, frozen_s: 4.0, still_s: 1 };
     in_a_network(async |network| bad_way(network, case).await)
 }
 
