@@ -27,13 +27,6 @@ const SILENCE: Duration = Duration::from_secs(30);
     request_body(content = Vec<u8>, content_type = "video/webm"),
     responses(
         (status = 200, description = "The file has ended and all of it was published", body = Summary),
-        (status = 400, description = "Not WebM, or broken"),
-        (status = 408, description = "Nothing came for too long"),
-        (status = 409, description = "Another publisher has taken the stream over"),
-        (status = 413, description = "An element of it is larger than is taken"),
-        (status = 415, description = "None of its tracks can be taken"),
-        (status = 429, description = "Too many sessions of one address"),
-        (status = 503, description = "The server stops, or is full"),
     )
 )]
 pub(super) async fn post(
@@ -87,8 +80,6 @@ pub(super) async fn post(
     params(("stream" = String, Path, description = "Stream name")),
     responses(
         (status = 101, description = "A WebSocket (RFC 6455)"),
-        (status = 426, description = "The request was no handshake of a WebSocket"),
-        (status = 503, description = "The server stops"),
     )
 )]
 pub(super) fn get(

@@ -113,6 +113,22 @@ fn refusals_of(path: &str) -> Vec<(&'static str, &'static str)> {
         refusals.push(("404", "The stream has no recording of this id"));
         refusals.push(("409", "It is being recorded or finished"));
     }
+    if path.starts_with("/ingest/") {
+        refusals.extend([
+            (
+                "400",
+                "No stream can have this name; or what came is no WebM, is broken, or ended without a frame",
+            ),
+            ("401", "The key is missing or wrong; `WWW-Authenticate` says which"),
+            ("408", "Nothing came for too long"),
+            ("409", "Another publisher has taken the stream over"),
+            ("413", "An element of it is larger than is taken"),
+            ("415", "None of its tracks can be taken"),
+            ("426", "The GET was no handshake of a WebSocket"),
+            ("429", "Too many sessions of one address"),
+            ("503", "The server stops, or is full"),
+        ]);
+    }
     if path.contains("/dateranges") {
         refusals.push((
             "409",
